@@ -13,6 +13,10 @@ from typing import Literal
 import numpy as np
 
 ParamType = Literal["f32", "i32", "u32", "bool"]
+KERNEL_ABI_VERSION = 1
+"""docs/kernel-abi.md."""
+AOT_FORMAT_VERSION = 6
+"""``AOT_CURRENT_VERSION`` of the WAMR in tools/parts.toml."""
 TICK_MS = 10
 """Length of one epoch tick, on the host and in a board's limits."""
 
@@ -40,7 +44,9 @@ class DType:
         """Bytes of a tensor of ``shape`` (in elements). Raises ValueError when a row does not fill its blocks."""
         if self.block > 1 and (not shape or shape[-1] % self.block):
             last = shape[-1] if shape else 0
-            raise ValueError(f"the last dimension of a {self.name} tensor is {last}, must be a multiple of {self.block}")
+            raise ValueError(
+                f"the last dimension of a {self.name} tensor is {last}, must be a multiple of {self.block}"
+            )
         elements = 1
         for dim in shape:
             elements *= dim

@@ -1,0 +1,251 @@
+"""A pack as it is used: opened once, verified as a whole, then read from memory.
+
+The rules, each checked by ``Pack.open`` before anything that depends on it:
+
+1. kernels.json.sig is by a trusted key and signs the raw bytes of kernels.json; only then is that parsed.
+2. The manifest names the key that signed it.
+3. The pack holds exactly the files that the manifest lists, and each has its sha256.
+4. Each board image is signed by that same key and says what the manifest says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from host.errors import HashMismatch, HostError, MalformedPack, NoSuchKernel, WrongTarget
+from host.pack import files, image, keys, signature
+from host.pack import manifest as manifest_
+from host.pack.files import SIGNATURE_FILE
+from host.pack.keys import KeyPair, PublicKey
+from host.pack.manifest import FILE, ImageFile, Manifest
+from host.pack.spec import KernelSpec
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A verified pack. ``key`` signed it; ``files`` are its bytes by path."""
+
+    manifest: Manifest
+    key: PublicKey
+    files: Mapping[str, bytes]
+
+    @classmethod
+    def open(cls, path: str | Path, trusted: Iterable[PublicKey] | None = None) -> Self:
+        """Read the pack in a folder or archive and verify all of it, by the user's keys unless others are given.
+
+        Raises NoTrustedKey, BadSignature, MalformedPack or HashMismatch.
+        """
+        contents = files.read(Path(path))
+        raw = _file(contents, FILE)
+        known = keys.public_keys() if trusted is None else trusted
+        key = signature.verify(raw, _file(contents, SIGNATURE_FILE), known)
+        manifest = manifest_.parse(raw)
+        if manifest.signing_key != key.text:
+            raise MalformedPack(f"{FILE}: author.signing_key is not the key that signed it")
+        _check_files(manifest, contents)
+        for target in manifest.images:
+            _check_image(manifest, target, contents, [key])
+        return cls(manifest, key, contents)
+
+    @property
+    def name(self) -> str:
+        """The pack's name."""
+        return self.manifest.name
+
+    @property
+    def version(self) -> str:
+        """The pack's version."""
+        return self.manifest.version
+
+    @property
+    def kernels(self) -> dict[str, KernelSpec]:
+        """Every kernel by id, in the pack's order."""
+        return {kernel.spec.id: kernel.spec for kernel in self.manifest.kernels}
+
+    def wasm(self, kernel_id: str) -> bytes:
+        """A kernel's module. Raises NoSuchKernel."""
+        for kernel in self.manifest.kernels:
+            if kernel.spec.id == kernel_id:
+                return self.files[kernel.path]
+        raise NoSuchKernel(f"no kernel {kernel_id!r} in {self.name}; its kernels: {', '.join(self.kernels)}")
+
+    def image(self, target: str) -> bytes:
+        """The board image for a target. Raises WrongTarget when the pack has none."""
+        entry = self.manifest.images.get(target)
+        if entry is None:
+            known = ", ".join(self.manifest.images) or "none"
+            raise WrongTarget(f"{self.name} {self.version} has no board image for {target}; it has: {known}")
+        return self.files[entry.path]
+
+
+def verify_pack(path: str | Path, trusted: Iterable[PublicKey] | None = None) -> Pack:
+    """The pack at ``path``, verified: ``Pack.open`` under the name of the command."""
+    return Pack.open(path, trusted)
+
+
+def sign_pack(folder: Path, key: KeyPair) -> Pack:
+    """Sign the pack in ``folder`` with ``key`` instead of whoever signed it; the key becomes its author's.
+
+    The old signature may be anyone's, but all in the pack must fit together. Raises MalformedPack or HashMismatch.
+    """
+    contents = files.read(folder)
+    manifest = manifest_.parse(_file(contents, FILE))
+    _check_files(manifest, contents)
+    images = {target: _check_image(manifest, target, contents, None) for target in manifest.images}
+    files.write_folder(assemble(manifest, images, contents, key), folder)
+    return Pack.open(folder, [key.public])
+
+
+def assemble(
+    manifest: Manifest, images: Mapping[str, image.Image], contents: Mapping[str, bytes], key: KeyPair
+) -> dict[str, bytes]:
+    """Every file of the pack, signed: of ``manifest`` all but its images and key, the wasm files from ``contents``.
+
+    The images are bound to the manifest's core, and the manifest lists the images' hashes.
+    """
+    bare = replace(manifest, signing_key=key.public.text, images={})
+    core = manifest_.core_sha256(manifest_.write(bare))
+    encoded = {target: image.encode_image(replace(each, manifest_sha256=core), key) for target, each in images.items()}
+    listed = {
+        target: ImageFile(manifest_.image_path(target), hashlib.sha256(data).hexdigest(), len(data))
+        for target, data in encoded.items()
+    }
+    raw = manifest_.write(replace(bare, images=listed))
+    result = {FILE: raw, SIGNATURE_FILE: signature.sign(raw, key)}
+    result |= {kernel.path: contents[kernel.path] for kernel in manifest.kernels}
+    return result | {listed[target].path: data for target, data in encoded.items()}
+
+
+def inspect(path: str | Path, trusted: Iterable[PublicKey] | None = None) -> dict[str, Any]:
+    """What a pack or a single board image says, trusted or not, and whether it verifies. For people; JSON types only.
+
+    Nothing in a pack is run, so here, and only here, a manifest is read before its signature is verified.
+    """
+    path = Path(path)
+    known = keys.public_keys() if trusted is None else list(trusted)
+    if path.is_file() and path.suffix == ".kimg":
+        return _inspect_image(path.read_bytes(), known)
+    contents = files.read(path)
+    raw = _file(contents, FILE)
+    key_id, _signature = signature.parse(_file(contents, SIGNATURE_FILE))
+    manifest = manifest_.parse(raw)
+    return {
+        "kind": "pack",
+        "name": manifest.name,
+        "version": manifest.version,
+        "description": manifest.description,
+        "author": f"{manifest.author_name} <{manifest.author_email}>",
+        "signing_key": manifest.signing_key,
+        "key_id": key_id.hex(),
+        "created_at": manifest.created_at,
+        "security_counter": manifest.security_counter,
+        "min_runtime_version": manifest.min_runtime_version,
+        "max_runtime_version": manifest.max_runtime_version,
+        "manifest_sha256": manifest_.core_sha256(raw).hex(),
+        "kernels": [
+            {
+                "id": kernel.spec.id,
+                "op": kernel.spec.op,
+                "path": kernel.path,
+                "wasm_size": len(contents.get(kernel.path, b"")),
+                "aot_size": {target: aot.size for target, aot in kernel.aot.items()},
+                "features": list(kernel.features),
+            }
+            for kernel in manifest.kernels
+        ],
+        "images": {target: {"path": entry.path, "size": entry.size} for target, entry in manifest.images.items()},
+        "trust": _trust(lambda: Pack.open(path, known)),
+    }
+
+
+def _inspect_image(data: bytes, known: list[PublicKey]) -> dict[str, Any]:
+    decoded = image.decode_image(data)
+    return {
+        "kind": "image",
+        "name": decoded.pack_name,
+        "version": decoded.pack_version,
+        "target": decoded.target,
+        "size": len(data),
+        "key_id": image.signer_of(data).hex(),
+        "abi_version": decoded.abi_version,
+        "aot_version": decoded.aot_version,
+        "security_counter": decoded.security_counter,
+        "min_runtime_version": decoded.min_runtime_version,
+        "max_runtime_version": decoded.max_runtime_version,
+        "manifest_sha256": decoded.manifest_sha256.hex(),
+        "kernels": [
+            {
+                "id": kernel.spec.id,
+                "op": kernel.spec.op,
+                "private_size": kernel.private_size,
+                "aot_size": len(kernel.body),
+            }
+            for kernel in decoded.kernels
+        ],
+        "trust": _trust(lambda: image.verify_image(data, known)),
+    }
+
+
+def _trust(verify: Callable[[], object]) -> dict[str, Any]:
+    try:
+        verify()
+    except HostError as error:
+        return {"verified": False, "error": type(error).__name__, "message": str(error)}
+    return {"verified": True, "error": None, "message": None}
+
+
+def _file(contents: Mapping[str, bytes], name: str) -> bytes:
+    if name not in contents:
+        raise MalformedPack(f"there is no {name}")
+    return contents[name]
+
+
+def _check_files(manifest: Manifest, contents: Mapping[str, bytes]) -> None:
+    """Rule 3: all that is listed, nothing else, every byte as listed."""
+    listed = manifest.files
+    for name in contents:
+        if name not in listed and name not in (FILE, SIGNATURE_FILE):
+            raise MalformedPack(f"{name} is not listed in {FILE}")
+    for name, sha256 in listed.items():
+        if hashlib.sha256(_file(contents, name)).hexdigest() != sha256:
+            raise HashMismatch(f"{name} does not have the sha256 that {FILE} lists")
+
+
+def _check_image(
+    manifest: Manifest, target: str, contents: Mapping[str, bytes], trusted: list[PublicKey] | None
+) -> image.Image:
+    """Rule 4; with ``trusted`` None, whoever signed the image."""
+    entry = manifest.images[target]
+    data = contents[entry.path]
+    decoded = image.decode_image(data) if trusted is None else image.verify_image(data, trusted)
+    if decoded.manifest_sha256 != manifest_.core_sha256(contents[FILE]):
+        raise HashMismatch(f"{entry.path} was made for another {FILE}")
+    says = {
+        "size": (len(data), entry.size),
+        "target": (decoded.target, target),
+        "pack name": (decoded.pack_name, manifest.name),
+        "pack version": (decoded.pack_version, manifest.version),
+        "security counter": (decoded.security_counter, manifest.security_counter),
+        "min runtime version": (decoded.min_runtime_version, manifest.min_runtime_version),
+        "max runtime version": (decoded.max_runtime_version, manifest.max_runtime_version),
+        "kernels": (
+            [kernel.spec for kernel in decoded.kernels],
+            [image.as_on_board(kernel.spec) for kernel in manifest.kernels],
+        ),
+        "features": (
+            decoded.features,
+            image.features_of(feature for kernel in manifest.kernels for feature in kernel.features),
+        ),
+        "AOT files": (
+            [(hashlib.sha256(kernel.body).hexdigest(), len(kernel.body)) for kernel in decoded.kernels],
+            [(kernel.aot[target].sha256, kernel.aot[target].size) for kernel in manifest.kernels],
+        ),
+    }
+    for what, (actual, expected) in says.items():
+        if actual != expected:
+            raise MalformedPack(f"{entry.path} and {FILE} do not say the same: {what}")
+    return decoded

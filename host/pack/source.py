@@ -1,0 +1,106 @@
+"""pack.toml, the one description of a pack, read strictly."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from host.errors import UsageError
+from host.pack import image, notation, schema
+from host.pack.spec import KernelSpec
+
+FILE = "pack.toml"
+
+
+@dataclass(frozen=True)
+class SourceKernel:
+    """A kernel and the file it is compiled from."""
+
+    spec: KernelSpec
+    source: Path
+    """Inside the pack's folder, absolute."""
+    wasm: str
+    """Where the pack has the compiled module, such as ``rope/rope_f32.wasm``."""
+
+
+@dataclass(frozen=True)
+class PackSource:
+    """What pack.toml says; ``folder`` is where it lies."""
+
+    folder: Path
+    name: str
+    version: str
+    description: str
+    author_name: str
+    author_email: str
+    min_runtime_version: str
+    max_runtime_version: str | None
+    security_counter: int
+    targets: tuple[str, ...]
+    kernels: tuple[SourceKernel, ...]
+
+
+def read_source(path: Path) -> PackSource:
+    """Read ``path``, a pack.toml or its folder. Raises UsageError naming the field that is wrong."""
+    file = (path / FILE if path.is_dir() else path).resolve()
+    try:
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}") from error
+    except ValueError as error:  # not UTF-8, or not TOML
+        raise UsageError(f"{file}: {error}") from error
+    problem = schema.problem(data, schema.SOURCE)
+    if problem is not None:
+        raise UsageError(f"{file}: {problem}")
+    try:
+        return _source(data, file.parent)
+    except ValueError as error:
+        raise UsageError(f"{file}: {error}") from error
+
+
+def _source(data: Mapping[str, Any], folder: Path) -> PackSource:
+    minimum, maximum = data["min_runtime_version"], data.get("max_runtime_version")
+    image.check_runtime_range(minimum, maximum)
+    kernels = tuple(_kernel(entry, folder) for entry in data["kernel"])
+    notation.unique((kernel.spec.id for kernel in kernels), "kernel ids")
+    return PackSource(
+        folder=folder,
+        name=data["name"],
+        version=data["version"],
+        description=data["description"],
+        author_name=data["author"]["name"],
+        author_email=data["author"]["email"],
+        min_runtime_version=minimum,
+        max_runtime_version=maximum,
+        security_counter=data["security_counter"],
+        targets=tuple(data["targets"]),
+        kernels=kernels,
+    )
+
+
+def _kernel(data: Mapping[str, Any], folder: Path) -> SourceKernel:
+    try:
+        spec = notation.kernel(
+            data,
+            op=data["op"],
+            params=[notation.param(entry["name"], entry) for entry in data.get("params", ())],
+            fallback=data.get("fallback"),
+            sha256=None,
+        )
+        wasm = str(PurePosixPath(data["source"]).with_name(f"{spec.id}.wasm"))
+        return SourceKernel(spec, _inside(folder, data["source"]), wasm)
+    except ValueError as error:
+        raise ValueError(f"kernel {data['id']}: {error}") from error
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """The source file, which must be a file of the pack's folder and not a link out of it."""
+    path = folder / name
+    if path.resolve() != path:
+        raise ValueError(f"source: {name} is or lies behind a symbolic link")
+    if not path.is_file():
+        raise ValueError(f"source: there is no file {name}")
+    return path

@@ -1,0 +1,338 @@
+"""A pack as a whole: opened only when every byte of it is what its signer listed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import vectors
+from test_pack_manifest import example, with_categories
+from vectors import generate
+
+from host import errors
+from host.pack import (
+    Pack,
+    inspect,
+    keys,
+    manifest,
+    pack,
+    sign_pack,
+    signature,
+    verify_image,
+    verify_pack,
+    write_archive,
+)
+from host.pack.image import Image, decode_image, encode_image
+
+KEY, STRANGER = vectors.KEYS["test"], vectors.KEYS["stranger"]
+TARGET = "thumbv6m-soft"
+Change = Callable[[Path], object]
+
+
+def contents() -> dict[str, bytes]:
+    """A small pack, put together and signed as the build does it."""
+    wasm = {f"dir/{kernel.spec.id}.wasm": kernel.spec.id.encode() for kernel in with_categories()}
+    image: Image = replace(
+        generate.full(), kernels=tuple(with_categories()), security_counter=1, max_runtime_version=None
+    )
+    bodies = {kernel.spec.id: kernel.body for kernel in image.kernels}
+    kernels = tuple(
+        replace(
+            kernel,
+            sha256=hashlib.sha256(wasm[kernel.path]).hexdigest(),
+            aot={
+                TARGET: manifest.AotFile(
+                    hashlib.sha256(bodies[kernel.spec.id]).hexdigest(), len(bodies[kernel.spec.id])
+                )
+            },
+        )
+        for kernel in example().kernels
+    )
+    return pack.assemble(replace(example(), kernels=kernels), {TARGET: image}, wasm, KEY)
+
+
+CONTENTS = contents()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "full-1.2.3"
+    for name, data in CONTENTS.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(data)
+    return path
+
+
+def resign(folder: Path, edit: Callable[[dict[str, object]], object]) -> None:
+    """Change the manifest and sign it again, as its own author could."""
+    data = json.loads((folder / "kernels.json").read_bytes())
+    edit(data)
+    raw = json.dumps(data).encode()
+    (folder / "kernels.json").write_bytes(raw)
+    (folder / "kernels.json.sig").write_bytes(signature.sign(raw, KEY))
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_good_pack_opens(folder: Path) -> None:
+    opened = Pack.open(folder, vectors.TRUSTED)
+    assert (opened.name, opened.version, opened.key) == ("full", "1.2.3", KEY.public)
+    assert list(opened.kernels) == ["rope_f32", "lora_apply", "all_dtypes"]
+    assert opened.kernels["rope_f32"] == with_categories()[0].spec
+    assert opened.wasm("rope_f32") == b"rope_f32"
+    decoded = verify_image(opened.image(TARGET), vectors.TRUSTED)
+    assert decoded.manifest_sha256 == manifest.core_sha256(CONTENTS["kernels.json"])
+    assert verify_pack(folder, vectors.TRUSTED) == opened
+
+
+def test_trusted_keys_are_the_users_unless_others_are_given(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOST_CONFIG_DIR", str(tmp_path / "config"))
+    with pytest.raises(errors.NoTrustedKey, match="trusted keys: none"):
+        Pack.open(folder)
+    (keys.folder() / "friend.pub").write_text(KEY.public.text + "\n")
+    assert Pack.open(folder).key.name == "friend"
+
+
+def test_what_a_pack_does_not_have_is_said_by_name(folder: Path) -> None:
+    opened = Pack.open(folder, vectors.TRUSTED)
+    with pytest.raises(errors.WrongTarget, match="no board image for riscv32; it has: thumbv6m-soft"):
+        opened.image("riscv32")
+    with pytest.raises(errors.NoSuchKernel, match="its kernels: rope_f32"):
+        opened.wasm("ghost")
+
+
+def put_images(folder: Path, **changes: object) -> None:
+    """Another image for the same manifest, signed by the same key and listed with its right hash."""
+    path = folder / f"aot/{TARGET}.kimg"
+    changed = encode_image(replace(decode_image(path.read_bytes()), **changes), KEY)  # type: ignore[arg-type]
+    path.write_bytes(changed)
+    entry = {
+        "path": f"aot/{TARGET}.kimg",
+        "hash": f"sha256:{hashlib.sha256(changed).hexdigest()}",
+        "size": len(changed),
+    }
+    resign(folder, lambda data: data.update(images={TARGET: entry}))
+
+
+def link(path: Path, elsewhere: Path) -> None:
+    """Move what is at ``path`` out of the pack and leave a link to it."""
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+
+
+def image_by_stranger(folder: Path) -> None:
+    path = folder / f"aot/{TARGET}.kimg"
+    changed = encode_image(decode_image(path.read_bytes()), STRANGER)
+    path.write_bytes(changed)
+    entry = {
+        "path": f"aot/{TARGET}.kimg",
+        "hash": f"sha256:{hashlib.sha256(changed).hexdigest()}",
+        "size": len(changed),
+    }
+    resign(folder, lambda data: data.update(images={TARGET: entry}))
+
+
+def other_key_in_manifest(data: dict[str, object]) -> None:
+    data["author"] = {"name": "x", "email": "x", "signing_key": STRANGER.public.text}
+
+
+BAD: dict[str, tuple[Change, type[errors.PackError], str]] = {
+    "manifest changed": (lambda f: flip(f / "kernels.json"), errors.BadSignature, "does not match"),
+    "manifest replaced by nonsense": (
+        lambda f: (f / "kernels.json").write_bytes(b"{"), errors.BadSignature, "does not match",
+    ),
+    "signature missing": (lambda f: (f / "kernels.json.sig").unlink(), errors.MalformedPack, "no kernels.json.sig"),
+    "manifest missing": (lambda f: (f / "kernels.json").unlink(), errors.MalformedPack, "no kernels.json"),
+    "signed by a stranger": (
+        lambda f: (f / "kernels.json.sig").write_bytes(signature.sign(CONTENTS["kernels.json"], STRANGER)),
+        errors.NoTrustedKey, "not trusted",
+    ),
+    "wasm changed": (lambda f: flip(f / "dir/rope_f32.wasm"), errors.HashMismatch, "dir/rope_f32.wasm"),
+    "wasm longer": (
+        lambda f: (f / "dir/rope_f32.wasm").write_bytes(b"rope_f32 "), errors.HashMismatch, "dir/rope_f32.wasm",
+    ),
+    "wasm missing": (lambda f: (f / "dir/rope_f32.wasm").unlink(), errors.MalformedPack, "no dir/rope_f32.wasm"),
+    "image changed": (lambda f: flip(f / f"aot/{TARGET}.kimg"), errors.HashMismatch, "thumbv6m-soft.kimg"),
+    "unlisted file": (lambda f: (f / "dir/extra").write_bytes(b""), errors.MalformedPack, "dir/extra is not listed"),
+    "hidden file": (lambda f: (f / ".hidden").write_bytes(b""), errors.MalformedPack, r"\.hidden is not listed"),
+    "symbolic link": (
+        lambda f: link(f / "dir/rope_f32.wasm", f.parent / "x"),
+        errors.MalformedPack, "dir/rope_f32.wasm is a link",
+    ),
+    "linked folder": (
+        lambda f: link(f / "dir", f.parent / "x"),
+        errors.MalformedPack, "dir is a link",
+    ),
+    "named pipe": (lambda f: os.mkfifo(f / "dir/pipe"), errors.MalformedPack, "dir/pipe is a link or no regular"),
+    "manifest names another key": (
+        lambda f: resign(f, other_key_in_manifest), errors.MalformedPack, "not the key that signed",
+    ),
+    "manifest changed by its author, image not": (
+        lambda f: resign(f, lambda data: data.update(description="new")), errors.HashMismatch, "another kernels.json",
+    ),
+    "image size wrong": (
+        lambda f: resign(f, lambda data: data["images"][TARGET].update(size=1)), errors.MalformedPack, "same: size",  # type: ignore[index]
+    ),
+    "image by a stranger": (image_by_stranger, errors.NoTrustedKey, "not trusted"),
+    "image for another target": (lambda f: put_images(f, target="x"), errors.MalformedPack, "same: target"),
+    "image of another name": (lambda f: put_images(f, pack_name="x"), errors.MalformedPack, "same: pack name"),
+    "image of another version": (lambda f: put_images(f, pack_version="1"), errors.MalformedPack, "same: pack version"),
+    "image with another counter": (lambda f: put_images(f, security_counter=9), errors.MalformedPack, "same: security"),
+    "image with less features": (lambda f: put_images(f, features=0), errors.MalformedPack, "same: features"),
+    "image with one kernel only": (
+        lambda f: put_images(f, kernels=generate.full().kernels[:1]), errors.MalformedPack, "same: kernels",
+    ),
+    "image with other code": (
+        lambda f: put_images(f, kernels=tuple(replace(k, body=b"x") for k in generate.full().kernels)),
+        errors.MalformedPack, "same: AOT files",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_pack_is_refused_by_name(folder: Path, name: str) -> None:
+    change, error, message = BAD[name]
+    change(folder)
+    with pytest.raises(error, match=message):
+        Pack.open(folder, vectors.TRUSTED)
+
+
+def test_signature_is_verified_before_the_manifest_is_parsed(folder: Path) -> None:
+    """An untrusted manifest full of nonsense is an untrusted one, not a malformed one."""
+    (folder / "kernels.json").write_bytes(b"[" * 100_000)
+    (folder / "kernels.json.sig").write_bytes(signature.sign(b"[" * 100_000, STRANGER))
+    with pytest.raises(errors.NoTrustedKey):
+        Pack.open(folder, vectors.TRUSTED)
+
+
+def test_oversize_file_is_refused(folder: Path) -> None:
+    with (folder / "dir/rope_f32.wasm").open("r+b") as file:
+        file.truncate((16 << 20) + 1)
+    with pytest.raises(errors.MalformedPack, match=r"rope_f32\.wasm has more than"):
+        Pack.open(folder, vectors.TRUSTED)
+
+
+def test_path_that_is_no_pack_is_said(tmp_path: Path) -> None:
+    with pytest.raises(errors.UsageError, match="no pack: No such file"):
+        Pack.open(tmp_path / "nothing", vectors.TRUSTED)
+    with pytest.raises(errors.MalformedPack, match=r"no kernels\.json"):
+        Pack.open(tmp_path, vectors.TRUSTED)
+
+
+# ---- archives -------------------------------------------------------------------------------------
+
+
+def test_archive_opens_like_its_folder(folder: Path, tmp_path: Path) -> None:
+    archive = write_archive(folder, tmp_path)
+    assert archive == tmp_path / "full-1.2.3.kpack"
+    assert Pack.open(archive, vectors.TRUSTED) == Pack.open(folder, vectors.TRUSTED)
+
+
+def test_archive_of_a_copy_has_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other" / "full-1.2.3"
+    shutil.copytree(folder, other, copy_function=shutil.copyfile)
+    for path in other.rglob("*"):
+        os.utime(path, (0, 0))
+    one, two = write_archive(folder, tmp_path), write_archive(other, tmp_path / "two.kpack")
+    assert one.read_bytes() == two.read_bytes()
+
+
+def zipped(*members: tuple[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        for name, data in members:
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda good: b"",
+        lambda good: b"no zip at all",
+        lambda good: good[:-1],
+        lambda good: good + b"\0",
+        lambda good: b"\0" + good,
+        lambda good: zipped(*CONTENTS.items()),
+        lambda good: zipped(*CONTENTS.items(), compression=zipfile.ZIP_DEFLATED),
+        lambda good: zipped(*CONTENTS.items(), ("kernels.json", b"{}")),
+        lambda good: zipped(*CONTENTS.items(), ("../escaped", b"")),
+    ],
+    ids=["empty", "text", "truncated", "longer", "shifted", "with times", "compressed", "name twice", "path up"],
+)
+def test_archive_in_any_other_form_is_malformed(folder: Path, tmp_path: Path, make: Callable[[bytes], bytes]) -> None:
+    good = write_archive(folder, tmp_path).read_bytes()
+    bad = tmp_path / "bad.kpack"
+    bad.write_bytes(make(good))
+    with pytest.raises(errors.MalformedPack, match=r"bad\.kpack"):
+        Pack.open(bad, vectors.TRUSTED)
+
+
+def test_every_flipped_bit_of_an_archive_is_refused_or_sampled_so(folder: Path, tmp_path: Path) -> None:
+    good = write_archive(folder, tmp_path).read_bytes()
+    bad = tmp_path / "bad.kpack"
+    for bit in range(0, len(good) * 8, 251):
+        data = bytearray(good)
+        data[bit // 8] ^= 1 << bit % 8
+        bad.write_bytes(data)
+        with pytest.raises(errors.PackError):
+            Pack.open(bad, vectors.TRUSTED)
+
+
+# ---- signing and inspecting -----------------------------------------------------------------------
+
+
+def test_signing_again_makes_the_pack_the_new_keys(folder: Path) -> None:
+    opened = sign_pack(folder, STRANGER)
+    assert opened.key == STRANGER.public
+    assert opened.manifest.signing_key == STRANGER.public.text
+    verify_image(opened.image(TARGET), [STRANGER.public])
+    with pytest.raises(errors.NoTrustedKey):
+        Pack.open(folder, vectors.TRUSTED)
+    sign_pack(folder, KEY)
+    assert {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()} == CONTENTS
+
+
+def test_changed_pack_is_not_signed_again(folder: Path) -> None:
+    flip(folder / "dir/rope_f32.wasm")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(errors.HashMismatch):
+        sign_pack(folder, KEY)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_inspecting_tells_what_is_there_and_whether_it_verifies(folder: Path, tmp_path: Path) -> None:
+    found = inspect(folder, vectors.TRUSTED)
+    assert (found["name"], found["key_id"]) == ("full", KEY.public.key_id.hex())
+    assert [kernel["id"] for kernel in found["kernels"]] == ["rope_f32", "lora_apply", "all_dtypes"]
+    assert found["trust"]["verified"]
+    assert inspect(write_archive(folder, tmp_path), vectors.TRUSTED) == found
+    assert inspect(folder, [])["trust"]["error"] == "NoTrustedKey"
+    flip(folder / "dir/rope_f32.wasm")
+    assert inspect(folder, vectors.TRUSTED)["trust"]["error"] == "HashMismatch"
+    json.dumps(found)
+
+
+def test_inspecting_a_board_image_tells_the_same_of_it(folder: Path) -> None:
+    path = folder / f"aot/{TARGET}.kimg"
+    found = inspect(path, vectors.TRUSTED)
+    assert (found["kind"], found["target"], found["size"]) == ("image", TARGET, path.stat().st_size)
+    assert found["manifest_sha256"] == inspect(folder, vectors.TRUSTED)["manifest_sha256"]
+    assert found["trust"]["verified"]
+    assert inspect(path, [STRANGER.public])["trust"]["error"] == "NoTrustedKey"
+    json.dumps(found)

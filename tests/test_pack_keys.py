@@ -1,0 +1,115 @@
+"""Keys: where they are, who can read them, and what is taken for one."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed448
+
+from host import errors
+from host.pack import keys
+
+
+@pytest.fixture(autouse=True)
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOST_CONFIG_DIR", str(tmp_path))
+    return tmp_path
+
+
+def test_private_key_is_readable_by_its_owner_only_whatever_the_umask() -> None:
+    before = os.umask(0)
+    try:
+        keys.generate("mine")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((keys.folder() / "mine.key").stat().st_mode) == 0o600
+
+
+def test_generated_key_comes_back_from_its_files(config: Path) -> None:
+    pair = keys.generate("mine")
+    assert keys.load_private("mine").public == pair.public
+    assert keys.load_private(config / "keys" / "mine.key").sign(b"x") == pair.sign(b"x")
+    assert keys.public_keys() == [pair.public]
+    pair.public.verify(pair.sign(b"message"), b"message")
+    assert pair.public.key_id == hashlib.sha256(pair.public.raw).digest()[:8]
+
+
+def test_a_key_is_never_overwritten() -> None:
+    keys.generate("mine")
+    files = {path: path.read_bytes() for path in keys.folder().iterdir()}
+    with pytest.raises(errors.UsageError, match="not overwritten"):
+        keys.generate("mine")
+    (keys.folder() / "mine.pub").unlink()
+    with pytest.raises(errors.UsageError, match="not overwritten"):
+        keys.generate("mine")
+    assert (keys.folder() / "mine.key").read_bytes() == files[keys.folder() / "mine.key"]
+
+
+def test_default_key_is_made_once() -> None:
+    assert keys.default_or_create().public == keys.default_or_create().public
+
+
+@pytest.mark.parametrize("name", ["", ".hidden", "../up", "a/b", "a b", "-x"])
+def test_name_that_is_no_file_name_is_refused(name: str) -> None:
+    with pytest.raises(errors.UsageError, match="no name for a key"):
+        keys.generate(name)
+    assert not list(keys.folder().iterdir())
+
+
+def test_signature_of_other_bytes_or_by_another_key_is_bad() -> None:
+    one, other = keys.generate("one"), keys.generate("other")
+    signature = one.sign(b"message")
+    for key, message in ((one, b"massage"), (other, b"message")):
+        with pytest.raises(errors.BadSignature):
+            key.public.verify(signature, message)
+    with pytest.raises(errors.BadSignature):
+        one.public.verify(signature[:-1], b"message")
+
+
+def test_public_key_of_someone_else_is_trusted_once_it_is_in_the_folder(config: Path) -> None:
+    mine = keys.generate("mine")
+    text = "ed25519:" + base64.b64encode(bytes(range(32))).decode()
+    (keys.folder() / "friend.pub").write_text(text + "\n")
+    assert [key.name for key in keys.public_keys()] == ["friend", "mine"]
+    assert keys.public_keys() == [keys.PublicKey("friend", bytes(range(32))), mine.public]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "ed25519:",
+        "rsa:AAAA",
+        "ed25519:" + base64.b64encode(bytes(31)).decode(),
+        "ed25519:" + base64.b64encode(bytes(33)).decode(),
+        "ed25519:" + "A" * 42 + "B=",  # bits that count for nothing are set
+        "ed25519:" + "A" * 43,
+        "ed25519:" + "A" * 43 + "=\n\n",
+        "ed25519:" + "A" * 42 + "\xe4=",
+    ],
+)
+def test_public_key_in_any_other_form_is_refused(config: Path, text: str) -> None:
+    path = config / "bad.pub"
+    path.write_text(text)
+    with pytest.raises(errors.UsageError, match=r"bad\.pub is not a public key"):
+        keys.load_public(path)
+
+
+def test_private_key_of_another_kind_is_refused(config: Path) -> None:
+    with pytest.raises(errors.UsageError, match="host key new"):
+        keys.load_private("missing")
+    (config / "text.key").write_text("hello")
+    with pytest.raises(errors.UsageError, match="not an unencrypted private key"):
+        keys.load_private(config / "text.key")
+    pem = ed448.Ed448PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (config / "other.key").write_bytes(pem)
+    with pytest.raises(errors.UsageError, match="not an Ed25519 key"):
+        keys.load_private(config / "other.key")
