@@ -1,0 +1,131 @@
+"""What kernels ought to compute: their formulas in float64 numpy, and how far an f32 result may be from that.
+
+The bounds follow from the operations that docs/kernels.md lists for each kernel, every one of them rounded once:
+a relative error of at most ``U`` = 2^-24 for each, the 2 ulp (4 ``U``) that sine, cosine and exp promise, and 2^-150
+for each rounding that meets a denormal. They hold for every finite result and intermediate value; where an
+intermediate one overflows in f32, the bound is infinite.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+F64 = NDArray[np.float64]
+
+U = 2.0**-24
+"""Unit roundoff of f32."""
+TINY = 2.0**-149
+"""The smallest f32 above 0; rounding in the denormals is off by half of it."""
+HUGE = float(np.finfo(np.float32).max) * (1 - 2.0**-20)
+"""Beyond this, rounding may overflow."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A result in float64, and the bound on |f32 result - value|; infinite where there is none. Same shape both."""
+
+    value: F64
+    bound: F64
+
+
+Reference = Callable[[Mapping[str, NDArray[Any]], Mapping[str, Any]], Expected]
+
+
+def rope(inputs: Mapping[str, NDArray[Any]], params: Mapping[str, Any]) -> Expected:
+    """y_a = x_a cos - x_b sin, y_b = x_a sin + x_b cos.
+
+    x [batch, seq, heads, dim]; freqs [seq, dim/2] in radians, [seq, dim/2, 2] as cosine and sine, or absent: then
+    the angle is (pos + s) theta^(-2i/dim). Bound: (|x_a cos| + |x_b sin|) 6 U, of which 4 U are those of cosine and
+    sine, absent when they are given; for computed angles also the error of the angle here, 2^-50 of it.
+    """
+    x = inputs["x"].astype(np.float64)
+    seq, dim = x.shape[1], x.shape[3]
+    freqs = inputs.get("freqs")
+    angle_error: F64 | float = 0.0
+    roundings = 6.1
+    if freqs is not None and freqs.ndim == 3:
+        cos, sin = freqs[..., 0].astype(np.float64), freqs[..., 1].astype(np.float64)
+        roundings = 2.1
+    elif freqs is not None:
+        cos, sin = np.cos(freqs.astype(np.float64)), np.sin(freqs.astype(np.float64))
+    else:
+        theta = float(np.float32(params["theta"]))
+        angle = (params["pos"] + np.arange(seq))[:, None] * theta ** (-2.0 * np.arange(dim // 2) / dim)
+        cos, sin = np.cos(angle), np.sin(angle)
+        angle_error = (np.abs(angle) * 2.0**-50)[None, :, None, :]
+    cos, sin = cos[None, :, None, :], sin[None, :, None, :]
+    halves = slice(dim // 2), slice(dim // 2, None)
+    one, other = (slice(0, None, 2), slice(1, None, 2)) if params["interleaved"] else halves
+    value, bound = np.empty_like(x), np.empty_like(x)
+    a, b = x[..., one], x[..., other]
+    for where, first, second in ((one, a * cos, -b * sin), (other, a * sin, b * cos)):
+        size = np.abs(first) + np.abs(second)
+        value[..., where] = first + second
+        limit = roundings * U * size + TINY + (np.abs(a) + np.abs(b)) * angle_error
+        bound[..., where] = np.where(size > HUGE, np.inf, limit)
+    return Expected(value, bound)
+
+
+def rmsnorm(inputs: Mapping[str, NDArray[Any]], params: Mapping[str, Any]) -> Expected:
+    """y = x / sqrt(mean(x^2) + eps) * weight, over the last dimension.
+
+    Each of the 8 partial sums adds ceil(dim / 8) squares, and 3 additions join them. Half of the relative error under
+    the root is left, and 1 U each for root, reciprocal and two products. A denormal square loses at most 2^-150.
+    """
+    x, weight = inputs["x"].astype(np.float64), inputs["weight"].astype(np.float64)
+    dim = x.shape[-1]
+    total = np.sum(x * x, axis=-1, keepdims=True)
+    under_root = total / dim + float(np.float32(params["eps"]))
+    scaled = x / np.sqrt(under_root)
+    value = scaled * weight
+    relative = (-(-dim // 8) + 7) * U + TINY / under_root
+    limit = (relative / 2 + 4 * U) * 1.02 * np.abs(value) + TINY * (1 + np.abs(weight))
+    # inf * (a product that f32 rounds to 0) is NaN there.
+    vanishing = np.isinf(weight) & (np.abs(scaled) < 2 * TINY)
+    overflow = (np.isfinite(total) & (total > HUGE)) | (np.isfinite(value) & (np.abs(value) > HUGE))
+    return Expected(value, np.where(overflow | vanishing | (relative > 0.01), np.inf, limit))
+
+
+def swiglu(inputs: Mapping[str, NDArray[Any]], params: Mapping[str, Any]) -> Expected:
+    """y = gate / (1 + exp(-gate)) * up.
+
+    4 U from exp, and 1 U each for the product with it, sum, quotient and the product with up; silu is rounded to f32
+    before that.
+    """
+    gate, up = inputs["gate"].astype(np.float64), inputs["up"].astype(np.float64)
+    silu = gate / (1 + np.exp(-gate))
+    value = silu * up
+    limit = 8.1 * U * np.abs(value) + TINY * (1 + np.abs(up))
+    vanishing = np.isinf(up) & (np.abs(silu) < 2 * TINY)
+    overflow = np.isfinite(value) & (np.abs(value) > HUGE)
+    return Expected(value, np.where(overflow | vanishing, np.inf, limit))
+
+
+REFERENCES: Mapping[str, Reference] = {"rope_f32": rope, "rmsnorm_f32": rmsnorm, "swiglu_f32": swiglu}
+"""References by kernel id."""
+
+
+def expected(kernel_id: str, inputs: Mapping[str, NDArray[Any]], params: Mapping[str, Any]) -> Expected | None:
+    """What a kernel should give for arrays by name and all its parameters; None when it has no reference."""
+    reference = REFERENCES.get(kernel_id)
+    if reference is None:
+        return None
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return reference(inputs, params)
+
+
+def outside(result: NDArray[Any], expected: Expected) -> NDArray[np.bool_]:
+    """Where ``result`` breaks the bound. NaN must be NaN and an infinity that infinity, unless there is no bound."""
+    value = result.astype(np.float64)
+    with np.errstate(all="ignore"):
+        near = np.abs(value - expected.value) <= expected.bound
+    same = (value == expected.value) | (np.isnan(value) & np.isnan(expected.value))
+    beyond: NDArray[np.bool_] = ~(near | same | np.isposinf(expected.bound))
+    return beyond
