@@ -15,6 +15,7 @@ from rich.markup import escape
 from host.errors import BuildError
 
 _TAIL = 40  # lines of a failed command's output that are worth showing
+_WIDTH = 400  # characters of each: a linker's command line would bury its error
 
 
 @contextmanager
@@ -54,7 +55,7 @@ def run(
     with process:
         assert process.stdout is not None
         for line in process.stdout:
-            tail.append(line.rstrip())
+            tail.append(line.rstrip()[:_WIDTH])
             show(tail[-1])
     if process.returncode != 0:
         raise BuildError(f"{words[0]} failed with code {process.returncode}:\n" + "\n".join(tail))
