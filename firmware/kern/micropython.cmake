@@ -1,0 +1,174 @@
+# Module kern: our sources, WAMR's AOT runtime, Ed25519, exact soft floats and the kernels' native references.
+#
+# Set by host/firmware.py: KERN_GENERATED (folder of generated headers), WAMR_ROOT, MONOCYPHER_ROOT, and in
+# ${KERN_GENERATED}/natives.cmake the list KERN_NATIVE_KERNELS of "id|entry point|source".
+
+set(KERN_DIR ${CMAKE_CURRENT_LIST_DIR})
+include(${KERN_GENERATED}/natives.cmake)
+
+# ---- WAMR ----
+
+set(WAMR_CORE ${WAMR_ROOT}/core)
+set(WAMR_IWASM ${WAMR_CORE}/iwasm)
+file(GLOB WAMR_EMS ${WAMR_CORE}/shared/mem-alloc/ems/*.c)
+add_library(kern_wamr STATIC
+    ${WAMR_EMS}
+    ${WAMR_CORE}/shared/mem-alloc/mem_alloc.c
+    ${WAMR_CORE}/shared/utils/bh_assert.c
+    ${WAMR_CORE}/shared/utils/bh_bitmap.c
+    ${WAMR_CORE}/shared/utils/bh_common.c
+    ${WAMR_CORE}/shared/utils/bh_hashmap.c
+    ${WAMR_CORE}/shared/utils/bh_leb128.c
+    ${WAMR_CORE}/shared/utils/bh_list.c
+    ${WAMR_CORE}/shared/utils/bh_log.c
+    ${WAMR_CORE}/shared/utils/bh_vector.c
+    ${WAMR_IWASM}/common/wasm_exec_env.c
+    ${WAMR_IWASM}/common/wasm_loader_common.c
+    ${WAMR_IWASM}/common/wasm_memory.c
+    ${WAMR_IWASM}/common/wasm_native.c
+    ${WAMR_IWASM}/common/wasm_runtime_common.c
+    ${WAMR_IWASM}/common/arch/invokeNative_thumb.s
+    ${WAMR_IWASM}/aot/aot_intrinsic.c
+    ${WAMR_IWASM}/aot/aot_loader.c
+    ${WAMR_IWASM}/aot/aot_runtime.c
+    ${WAMR_IWASM}/aot/aot_validator.c
+)
+target_include_directories(kern_wamr PUBLIC
+    ${KERN_DIR}/wamr_platform
+    ${WAMR_CORE}
+    ${WAMR_CORE}/shared/platform/include
+    ${WAMR_CORE}/shared/mem-alloc
+    ${WAMR_CORE}/shared/utils
+    ${WAMR_IWASM}/include
+    ${WAMR_IWASM}/common
+    ${WAMR_IWASM}/interpreter
+    ${WAMR_IWASM}/aot
+)
+target_compile_definitions(kern_wamr PUBLIC
+    BUILD_TARGET_THUMB
+    BUILD_TARGET="THUMBV6M"
+    BH_MALLOC=wasm_runtime_malloc
+    BH_FREE=wasm_runtime_free
+    WASM_ENABLE_AOT=1
+    WASM_ENABLE_AOT_VALIDATOR=1
+    WASM_ENABLE_INTERP=0
+    WASM_ENABLE_FAST_INTERP=0
+    WASM_ENABLE_BULK_MEMORY=1
+    WASM_ENABLE_THREAD_MGR=0
+    WASM_ENABLE_SHARED_MEMORY=0
+    WASM_ENABLE_LIBC_BUILTIN=0
+    WASM_ENABLE_LIBC_WASI=0
+    WASM_ENABLE_SIMD=0
+    WASM_ENABLE_REF_TYPES=0
+    WASM_ENABLE_MODULE_INST_CONTEXT=0
+    WASM_ENABLE_QUICK_AOT_ENTRY=0
+    WASM_ENABLE_LOG=0
+    WASM_CONFIGURABLE_BOUNDS_CHECKS=0
+    WASM_DISABLE_HW_BOUND_CHECK=1
+    WASM_DISABLE_STACK_HW_BOUND_CHECK=1
+    WASM_HAVE_MREMAP=0
+    WASM_UINT32_IS_ATOMIC=0
+    WASM_UINT16_IS_ATOMIC=0
+)
+target_compile_options(kern_wamr PRIVATE -Os -w -ffunction-sections -fdata-sections)
+
+# What stands between our code and WAMR's internals.
+add_library(kern_engine STATIC
+    ${KERN_DIR}/engine.c
+    ${KERN_DIR}/floats.c
+    ${KERN_DIR}/wamr_platform/platform.c
+    ${KERN_DIR}/wamr_platform/symbols.c
+)
+target_include_directories(kern_engine PRIVATE ${KERN_DIR} ${KERN_GENERATED})
+target_compile_options(kern_engine PRIVATE -Os -std=gnu11 -Wall -Wextra -Werror -ffunction-sections -fdata-sections)
+target_link_libraries(kern_engine PUBLIC kern_wamr)
+target_link_libraries(kern_wamr PUBLIC kern_engine) # each calls the other
+
+# ---- Ed25519 ----
+
+add_library(kern_crypto STATIC
+    ${MONOCYPHER_ROOT}/src/monocypher.c
+    ${MONOCYPHER_ROOT}/src/optional/monocypher-ed25519.c
+)
+target_include_directories(kern_crypto PUBLIC ${MONOCYPHER_ROOT}/src ${MONOCYPHER_ROOT}/src/optional)
+target_compile_options(kern_crypto PRIVATE -Os -ffunction-sections -fdata-sections)
+
+# ---- soft floats ----
+
+# libgcc's exact routines under names of their own: MicroPython's port wraps the usual ones to the boot ROM's, which flush
+# denormals. They go to RAM with the other code that inner loops call.
+execute_process(COMMAND ${CMAKE_C_COMPILER} -mcpu=cortex-m0plus -mthumb -print-libgcc-file-name
+    OUTPUT_VARIABLE KERN_LIBGCC OUTPUT_STRIP_TRAILING_WHITESPACE)
+set(KERN_FLOAT_MEMBERS addsf3.o subsf3.o mulsf3.o divsf3.o _clzsi2.o gesf2.o lesf2.o eqsf2.o unordsf2.o _arm_cmpsf2.o
+    fixsfsi.o _fixunssfsi.o floatsisf.o floatunsisf.o)
+set(KERN_SOFTFLOAT ${CMAKE_BINARY_DIR}/softfloat/softfloat.o)
+file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/softfloat)
+add_custom_command(OUTPUT ${KERN_SOFTFLOAT}
+    COMMAND ${CMAKE_AR} x ${KERN_LIBGCC} ${KERN_FLOAT_MEMBERS}
+    COMMAND ${CMAKE_LINKER} -r -o whole.o ${KERN_FLOAT_MEMBERS}
+    COMMAND ${CMAKE_OBJCOPY} --prefix-symbols=soft --rename-section .text=.time_critical.kern_softfloat whole.o ${KERN_SOFTFLOAT}
+    WORKING_DIRECTORY ${CMAKE_BINARY_DIR}/softfloat
+    VERBATIM
+)
+
+# ---- native references ----
+
+set(KERN_KERNELS ${KERN_DIR}/../../kernels_aot)
+set(KERN_FLOAT_CALLS fadd fsub fmul fdiv i2f ui2f f2iz f2uiz fcmpeq fcmplt fcmple fcmpge fcmpgt fcmpun)
+set(KERN_REDEFINE)
+foreach(call ${KERN_FLOAT_CALLS})
+    list(APPEND KERN_REDEFINE --redefine-sym __aeabi_${call}=soft__aeabi_${call})
+endforeach()
+set(KERN_NATIVE_OBJECTS)
+file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/natives)
+foreach(native ${KERN_NATIVE_KERNELS})
+    string(REPLACE "|" ";" native "${native}")
+    list(GET native 0 id)
+    list(GET native 1 entry)
+    list(GET native 2 source)
+    set(object ${CMAKE_BINARY_DIR}/natives/${id}.o)
+    add_custom_command(OUTPUT ${object}
+        COMMAND ${CMAKE_C_COMPILER} -mcpu=cortex-m0plus -mthumb -O3 -std=c11 -ffp-contract=off -ffreestanding -DKERNEL_NATIVE
+            -D${entry}=native_${id} -I${KERN_KERNELS}/include -I${KERN_GENERATED} -MD -MF ${object}.d -c ${source} -o ${object}.tmp
+        COMMAND ${CMAKE_OBJCOPY} ${KERN_REDEFINE} ${object}.tmp ${object}
+        DEPENDS ${source}
+        DEPFILE ${object}.d
+        VERBATIM
+    )
+    list(APPEND KERN_NATIVE_OBJECTS ${object})
+endforeach()
+
+# ---- the module ----
+
+add_custom_target(kern_objects DEPENDS ${KERN_SOFTFLOAT} ${KERN_NATIVE_OBJECTS})
+add_dependencies(kern_engine kern_objects)
+
+set(KERN_SOURCES
+    ${KERN_DIR}/modkern.c
+    ${KERN_DIR}/errors.c
+    ${KERN_DIR}/tensor.c
+    ${KERN_DIR}/call.c
+    ${KERN_DIR}/call_shapes.c
+    ${KERN_DIR}/run.c
+    ${KERN_DIR}/pack.c
+    ${KERN_DIR}/status.c
+    ${KERN_DIR}/arena.c
+    ${KERN_DIR}/descriptor.c
+    ${KERN_DIR}/layout.c
+    ${KERN_DIR}/image.c
+    ${KERN_DIR}/gate.c
+    ${KERN_DIR}/store.c
+    ${KERN_DIR}/known_answer.c
+    ${KERN_DIR}/flash_rp2040.c
+    ${KERN_DIR}/guard_rp2040.c
+)
+add_library(usermod_kern INTERFACE)
+target_sources(usermod_kern INTERFACE ${KERN_SOURCES} ${KERN_DIR}/guard_armv6m.S)
+target_include_directories(usermod_kern INTERFACE
+    ${KERN_DIR}
+    ${KERN_GENERATED}
+    ${MONOCYPHER_ROOT}/src
+    ${MONOCYPHER_ROOT}/src/optional
+)
+set_source_files_properties(${KERN_SOURCES} PROPERTIES COMPILE_OPTIONS "-Wall;-Wextra;-Wno-unused-parameter")
+target_link_libraries(usermod INTERFACE usermod_kern kern_engine kern_crypto ${KERN_SOFTFLOAT} ${KERN_NATIVE_OBJECTS})

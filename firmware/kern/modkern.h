@@ -1,0 +1,113 @@
+// What the parts of module kern that deal with MicroPython objects share.
+#ifndef KERN_MODKERN_H
+#define KERN_MODKERN_H
+
+#include "py/obj.h"
+#include "py/runtime.h"
+
+#include "engine.h"
+#include "layout.h"
+
+// ---- modkern.c ----
+
+void kern_soft_reset(void);
+
+// ---- errors.c ----
+
+#define KERN_DECLARE_EXCEPTION(constant, name, parent, code, phrase) extern const mp_obj_type_t kern_type_##name;
+KERN_ERRORS(KERN_DECLARE_EXCEPTION)
+#undef KERN_DECLARE_EXCEPTION
+
+const mp_obj_type_t *kern_error_type(int error);
+const char *kern_error_phrase(int error);
+
+// Raise the exception of that error, with a message.
+NORETURN void kern_raise(int error, mp_rom_error_text_t format, ...);
+
+// The error to show for a call's: for a kernel that returned a code with a meaning, that code.
+int kern_error_of(int error, const struct engine_result *result);
+
+// Raise what a call of that kernel ended with. A KernelTrap has the arguments (message, code).
+NORETURN void kern_raise_fault(const char *kernel, int error, const struct engine_result *result);
+
+// ---- tensor.c ----
+
+#define KERN_MAX_RANK (8)
+
+typedef struct _kern_tensor_obj_t {
+    mp_obj_base_t base;
+    uint32_t offset; // in the arena; ARENA_NONE once freed
+    uint32_t nbytes;
+    const struct layout_dtype *dtype;
+    uint32_t rank;
+    uint32_t dims[];
+} kern_tensor_obj_t;
+
+extern const mp_obj_type_t kern_type_Tensor;
+
+// A block of the arena; collects garbage when it is full. Raises MemoryError.
+uint32_t kern_arena_alloc(uint32_t size);
+
+// A tensor with undefined contents. Raises ValueError and MemoryError.
+kern_tensor_obj_t *kern_tensor_new(const struct layout_dtype *dtype, const uint32_t *dims, uint32_t rank);
+
+// Give its block back now instead of when it is collected.
+void kern_tensor_free(kern_tensor_obj_t *tensor);
+
+// Dims of nested lists or tuples, found from their first elements. Raises ValueError beyond KERN_MAX_RANK.
+uint32_t kern_nested_dims(mp_obj_t nested, uint32_t dims[KERN_MAX_RANK]);
+
+// Copy `data`, a buffer of `nbytes` bytes, nested lists of these dims or one list of all elements, to `p`. `name` is for messages.
+// Raises TypeError and ValueError.
+void kern_fill(uint8_t *p, uint32_t nbytes, const struct layout_dtype *dtype, const uint32_t *dims, uint32_t rank, mp_obj_t data, const char *name);
+
+MP_DECLARE_CONST_FUN_OBJ_KW(kern_tensor_obj);
+
+// ---- pack.c ----
+
+// The active pack, verified before its first use after each reset. Raises NoPack, or why it was refused.
+const struct gate_pack *kern_active_pack(void);
+const struct gate_pack *kern_pack_or_null(void);
+
+// Counts installations: what was looked up in a pack holds as long as this stays the same.
+uint32_t kern_pack_generation(void);
+
+// Forget what was verified, so that the next use verifies again.
+void kern_pack_reset(void);
+
+// Index of the kernel with that id. Raises NoSuchKernel.
+uint32_t kern_find_kernel(const struct gate_pack *pack, const char *id);
+
+// The dict of status()['pack'], or None.
+mp_obj_t kern_pack_dict(void);
+
+// Ids of the trusted keys, a list of hex strings.
+mp_obj_t kern_key_ids(void);
+
+MP_DECLARE_CONST_FUN_OBJ_1(kern_install_obj);
+
+// ---- status.c ----
+
+// Count a call, and what it ended with.
+void kern_stats_call(void);
+void kern_stats_fault(const char *kernel, int error, const struct engine_result *result);
+void kern_stats_degraded(void);
+void kern_stats_reset(void);
+
+mp_obj_t kern_hex(const uint8_t *bytes, size_t size);
+
+MP_DECLARE_CONST_FUN_OBJ_0(kern_status_obj);
+MP_DECLARE_CONST_FUN_OBJ_0(kern_stats_obj);
+MP_DECLARE_CONST_FUN_OBJ_VAR_BETWEEN(kern_kernels_obj);
+
+// ---- run.c ----
+
+extern const mp_obj_type_t kern_type_Bound;
+extern const mp_obj_type_t kern_type_Op;
+
+mp_obj_t kern_op_new(qstr name);
+
+MP_DECLARE_CONST_FUN_OBJ_KW(kern_run_obj);
+MP_DECLARE_CONST_FUN_OBJ_KW(kern_bind_obj);
+
+#endif

@@ -1,0 +1,201 @@
+// Calling kernels: kern.<op>, kern.run and kern.bind.
+#include "call.h"
+
+#include <string.h>
+
+#include "arena.h"
+#include "guard.h"
+
+// ---- one call ----
+
+static void check_free(void) {
+    if (guard_busy()) {
+        mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("a kernel is running, or this is not core 0"));
+    }
+}
+
+// Run a kernel of the pack, and its reference instead where it failed and the pack names one. `repeatable`: the inputs are
+// still what they were. Returns cycles. Raises KernelError.
+static uint32_t run(const struct gate_pack *pack, uint32_t index, uint32_t descriptor, bool repeatable) {
+    struct engine_result result, second;
+    kern_stats_call();
+    int error = engine_call(pack, index, descriptor, &result);
+    if (error == KERN_OK) {
+        return result.cycles;
+    }
+    struct image_kernel kernel = image_kernel(&pack->image, index);
+    kern_stats_fault(kernel.id, error, &result);
+    const struct engine_native *native = error != KERN_KERNEL_TRAP && repeatable ? engine_find_native(kernel.fallback) : NULL;
+    if (native != NULL && engine_call_native(native, kernel.max_ticks, descriptor, &second) == KERN_OK) {
+        kern_stats_degraded();
+        return second.cycles;
+    }
+    kern_raise_fault(kernel.id, error, &result);
+}
+
+static uint32_t run_reference(const struct image_kernel *kernel, const struct engine_native *native, uint32_t descriptor) {
+    struct engine_result result;
+    int error = engine_call_native(native, kernel->max_ticks, descriptor, &result);
+    if (error != KERN_OK) {
+        kern_raise_fault(kernel->id, error, &result);
+    }
+    return result.cycles;
+}
+
+static mp_obj_t call_once(const struct gate_pack *pack, uint32_t index, size_t n_args, size_t n_kw, const mp_obj_t *args) {
+    struct call call;
+    call_prepare(&call, pack, index, n_args, n_kw, args);
+    descriptor_write(DESCRIPTOR_SHARED, call.regions, call.sizes, call.params, call_param_count(&call));
+    (void)run(pack, index, DESCRIPTOR_SHARED, call_repeatable(&call));
+    call_release(&call);
+    return call.out;
+}
+
+// ---- kern.<op>(*inputs, out=None, **params) ----
+
+typedef struct _kern_op_obj_t {
+    mp_obj_base_t base;
+    qstr name;
+} kern_op_obj_t;
+
+mp_obj_t kern_op_new(qstr name) {
+    kern_op_obj_t *self = mp_obj_malloc(kern_op_obj_t, &kern_type_Op);
+    self->name = name;
+    return MP_OBJ_FROM_PTR(self);
+}
+
+static mp_obj_t op_call(mp_obj_t self_in, size_t n_args, size_t n_kw, const mp_obj_t *args) {
+    const kern_op_obj_t *self = MP_OBJ_TO_PTR(self_in);
+    check_free();
+    const struct gate_pack *pack = kern_active_pack();
+    return call_once(pack, call_choose(pack, qstr_str(self->name), n_args, args), n_args, n_kw, args);
+}
+
+static void op_print(const mp_print_t *print, mp_obj_t self_in, mp_print_kind_t kind) {
+    const kern_op_obj_t *self = MP_OBJ_TO_PTR(self_in);
+    mp_printf(print, "<kernel %q>", self->name);
+}
+
+MP_DEFINE_CONST_OBJ_TYPE(
+    kern_type_Op,
+    MP_QSTR_kernel,
+    MP_TYPE_FLAG_NONE,
+    print, op_print,
+    call, op_call
+    );
+
+// ---- kern.run(id, *inputs, out=None, **params) ----
+
+// The arguments after the first, as `call` slots pass them: values, then pairs.
+static mp_obj_t *flatten(size_t n_args, const mp_obj_t *args, mp_map_t *kw, qstr but, size_t *n_kw) {
+    mp_obj_t *flat = m_new(mp_obj_t, n_args + 2 * kw->used);
+    memcpy(flat, args, n_args * sizeof(mp_obj_t));
+    *n_kw = 0;
+    for (size_t i = 0; i < kw->alloc; i++) {
+        if (mp_map_slot_is_filled(kw, i) && kw->table[i].key != MP_OBJ_NEW_QSTR(but)) {
+            flat[n_args + 2 * *n_kw] = kw->table[i].key;
+            flat[n_args + 2 * *n_kw + 1] = kw->table[i].value;
+            (*n_kw)++;
+        }
+    }
+    return flat;
+}
+
+static mp_obj_t kern_run(size_t n_args, const mp_obj_t *args, mp_map_t *kw) {
+    check_free();
+    const struct gate_pack *pack = kern_active_pack();
+    size_t n_kw;
+    mp_obj_t *flat = flatten(n_args - 1, args + 1, kw, MP_QSTRnull, &n_kw);
+    return call_once(pack, kern_find_kernel(pack, mp_obj_str_get_str(args[0])), n_args - 1, n_kw, flat);
+}
+MP_DEFINE_CONST_FUN_OBJ_KW(kern_run_obj, 1, kern_run);
+
+// ---- kern.bind(id, *inputs, out=None, reference=False, **params) ----
+
+typedef struct _kern_bound_obj_t {
+    mp_obj_base_t base;
+    const struct gate_pack *pack;
+    uint32_t index;
+    uint32_t generation; // of the pack; after another installation the kernel may be another one
+    kern_tensor_obj_t *descriptor;
+    const struct engine_native *native; // NULL: the pack's kernel
+    bool repeatable;
+    uint32_t cycles;
+    mp_obj_t out;
+    kern_tensor_obj_t *kept[IMAGE_REGIONS];
+} kern_bound_obj_t;
+
+static mp_obj_t kern_bind(size_t n_args, const mp_obj_t *args, mp_map_t *kw) {
+    check_free();
+    const struct gate_pack *pack = kern_active_pack();
+    uint32_t index = kern_find_kernel(pack, mp_obj_str_get_str(args[0]));
+    const struct engine_native *native = NULL;
+    mp_map_elem_t *reference = mp_map_lookup(kw, MP_OBJ_NEW_QSTR(MP_QSTR_reference), MP_MAP_LOOKUP);
+    if (reference != NULL && mp_obj_is_true(reference->value)) {
+        native = engine_find_native(mp_obj_str_get_str(args[0]));
+        if (native == NULL) {
+            kern_raise(KERN_NO_SUCH_KERNEL, MP_ERROR_TEXT("the firmware has no reference of %s"), mp_obj_str_get_str(args[0]));
+        }
+    }
+    size_t n_kw;
+    mp_obj_t *flat = flatten(n_args - 1, args + 1, kw, MP_QSTR_reference, &n_kw);
+    struct call call;
+    call_prepare(&call, pack, index, n_args - 1, n_kw, flat);
+    uint32_t size = DESCRIPTOR_BLOCK;
+    kern_bound_obj_t *self = mp_obj_malloc(kern_bound_obj_t, &kern_type_Bound);
+    self->pack = pack;
+    self->index = index;
+    self->generation = kern_pack_generation();
+    self->native = native;
+    self->repeatable = call_repeatable(&call);
+    self->cycles = 0;
+    self->out = call.out;
+    memcpy(self->kept, call.kept, sizeof(self->kept));
+    self->descriptor = kern_tensor_new(layout_dtype_named("u8"), &size, 1);
+    descriptor_write(self->descriptor->offset, call.regions, call.sizes, call.params, call_param_count(&call));
+    return MP_OBJ_FROM_PTR(self);
+}
+MP_DEFINE_CONST_FUN_OBJ_KW(kern_bind_obj, 1, kern_bind);
+
+static mp_obj_t bound_call(mp_obj_t self_in, size_t n_args, size_t n_kw, const mp_obj_t *args) {
+    kern_bound_obj_t *self = MP_OBJ_TO_PTR(self_in);
+    mp_arg_check_num(n_args, n_kw, 0, 0, false);
+    check_free();
+    if (self->generation != kern_pack_generation()) {
+        kern_raise(KERN_NO_SUCH_KERNEL, MP_ERROR_TEXT("another pack was installed: bind again"));
+    }
+    if (self->native != NULL) {
+        struct image_kernel kernel = image_kernel(&self->pack->image, self->index);
+        self->cycles = run_reference(&kernel, self->native, self->descriptor->offset);
+    } else {
+        self->cycles = run(self->pack, self->index, self->descriptor->offset, self->repeatable);
+    }
+    return self->out;
+}
+
+static void bound_attr(mp_obj_t self_in, qstr attr, mp_obj_t *dest) {
+    const kern_bound_obj_t *self = MP_OBJ_TO_PTR(self_in);
+    if (dest[0] != MP_OBJ_NULL) {
+        return;
+    }
+    if (attr == MP_QSTR_out) {
+        dest[0] = self->out;
+    } else if (attr == MP_QSTR_cycles) {
+        dest[0] = mp_obj_new_int_from_uint(self->cycles);
+    }
+}
+
+static void bound_print(const mp_print_t *print, mp_obj_t self_in, mp_print_kind_t kind) {
+    const kern_bound_obj_t *self = MP_OBJ_TO_PTR(self_in);
+    struct image_kernel kernel = image_kernel(&self->pack->image, self->index);
+    mp_printf(print, "<bound %s>", self->generation == kern_pack_generation() ? kernel.id : "kernel of a former pack");
+}
+
+MP_DEFINE_CONST_OBJ_TYPE(
+    kern_type_Bound,
+    MP_QSTR_Bound,
+    MP_TYPE_FLAG_NONE,
+    print, bound_print,
+    call, bound_call,
+    attr, bound_attr
+    );

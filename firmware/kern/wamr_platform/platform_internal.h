@@ -1,0 +1,48 @@
+// WAMR's view of the board: one core, no operating system, nothing to wait for.
+#ifndef KERN_PLATFORM_INTERNAL_H
+#define KERN_PLATFORM_INTERNAL_H
+
+#include <assert.h>
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define BH_PLATFORM_KERN
+#define PATH_MAX (64)
+#define BH_APPLET_PRESERVED_STACK_SIZE (512)
+#define BH_THREAD_DEFAULT_PRIORITY (0)
+#define OS_THREAD_MUTEX_INITIALIZER (0)
+#define os_thread_local_attribute
+#define bh_socket_t int
+
+typedef int korp_tid;
+typedef int korp_thread;
+typedef int korp_mutex;
+typedef int korp_cond;
+typedef int korp_sem;
+typedef int korp_rwlock;
+typedef int os_file_handle;
+typedef void *os_dir_stream;
+typedef int os_raw_file_handle;
+typedef int os_poll_file_handle;
+typedef unsigned int os_nfds_t;
+typedef struct timespec os_timespec;
+
+static inline os_file_handle os_get_invalid_handle(void) {
+    return -1;
+}
+
+static inline int os_getpagesize(void) {
+    return 16;
+}
+
+#endif

@@ -1,0 +1,155 @@
+// Everything that AOT code may call: a short list of pure functions, and the way out of a trap. Takes the place of WAMR's
+// aot/arch/aot_reloc_*.c: files that need any other symbol, or a relocation, do not load.
+#include "aot_reloc.h"
+#include "aot_runtime.h"
+
+#include "floats.h"
+#include "guard.h"
+
+_Static_assert((int)FLOAT_EQ == F32_EQUAL && (int)FLOAT_NE == F32_NOT_EQUAL && (int)FLOAT_LT == F32_LESS && (int)FLOAT_GT == F32_GREATER
+               && (int)FLOAT_LE == F32_LESS_EQUAL && (int)FLOAT_GE == F32_GREATER_EQUAL && (int)FLOAT_UNO == F32_UNORDERED,
+    "AOT code and floats.c mean the same conditions");
+
+static const int8_t trap_errors[EXCE_NUM] = {
+    [EXCE_UNREACHABLE] = KERN_UNREACHABLE,
+    [EXCE_OUT_OF_MEMORY] = KERN_MEMORY_ACCESS_VIOLATION,
+    [EXCE_OUT_OF_BOUNDS_MEMORY_ACCESS] = KERN_MEMORY_ACCESS_VIOLATION,
+    [EXCE_INTEGER_OVERFLOW] = KERN_INTEGER_OVERFLOW,
+    [EXCE_INTEGER_DIVIDE_BY_ZERO] = KERN_INTEGER_DIVIDE_BY_ZERO,
+    [EXCE_INVALID_CONVERSION_TO_INTEGER] = KERN_INVALID_CONVERSION,
+    [EXCE_INVALID_FUNCTION_TYPE_INDEX] = KERN_INDIRECT_CALL_TYPE_MISMATCH,
+    [EXCE_INVALID_FUNCTION_INDEX] = KERN_UNDEFINED_ELEMENT,
+    [EXCE_UNDEFINED_ELEMENT] = KERN_UNDEFINED_ELEMENT,
+    [EXCE_UNINITIALIZED_ELEMENT] = KERN_UNDEFINED_ELEMENT,
+    [EXCE_OUT_OF_BOUNDS_TABLE_ACCESS] = KERN_UNDEFINED_ELEMENT,
+    [EXCE_NATIVE_STACK_OVERFLOW] = KERN_STACK_OVERFLOW,
+    [EXCE_AUX_STACK_OVERFLOW] = KERN_STACK_OVERFLOW,
+    [EXCE_AUX_STACK_UNDERFLOW] = KERN_STACK_OVERFLOW,
+};
+
+// As AOT code sees aot_set_exception_with_id; does not return.
+static void trap(AOTModuleInstance *inst, uint32 id) {
+    (void)inst;
+    int error = id < EXCE_NUM ? trap_errors[id] : 0;
+    guard_trap(error != 0 ? error : KERN_KERNEL_ERROR, (uint32_t)__builtin_return_address(0));
+}
+
+// AOT code goes through aot_call_indirect only for imported functions, and a kernel has none.
+static bool call_imported(void) {
+    guard_trap(KERN_UNDEFINED_ELEMENT, (uint32_t)__builtin_return_address(0));
+}
+
+static bool memory_init(AOTModuleInstance *inst, uint32 segment, uint32 offset, uint32 size, size_t destination) {
+    if (!aot_memory_init(inst, segment, offset, size, destination)) {
+        trap(inst, EXCE_OUT_OF_BOUNDS_MEMORY_ACCESS);
+    }
+    return true;
+}
+
+// What AOT code names but only reaches through imports, which the engine refuses.
+static void import_call(void) {
+    guard_trap(KERN_KERNEL_ERROR, (uint32_t)__builtin_return_address(0));
+}
+
+#define INTEGER_HELPER(name, type, op) \
+    static type name(type a, type b) { \
+        return a op b; \
+    }
+
+INTEGER_HELPER(i32_div_s, int32, /)
+INTEGER_HELPER(i32_div_u, uint32, /)
+INTEGER_HELPER(i32_rem_s, int32, %)
+INTEGER_HELPER(i32_rem_u, uint32, %)
+INTEGER_HELPER(i64_div_s, int64, /)
+INTEGER_HELPER(i64_div_u, uint64, /)
+INTEGER_HELPER(i64_rem_s, int64, %)
+INTEGER_HELPER(i64_rem_u, uint64, %)
+INTEGER_HELPER(i64_or, uint64, |)
+INTEGER_HELPER(i64_and, uint64, &)
+INTEGER_HELPER(i64_mul, uint64, *)
+INTEGER_HELPER(i64_shl, uint64, <<)
+INTEGER_HELPER(i64_shr_s, int64, >>)
+INTEGER_HELPER(i64_shr_u, uint64, >>)
+
+#define SYMBOL(name, function) { name, (void *)function }
+
+static SymbolMap symbols[] = {
+    SYMBOL("aot_set_exception_with_id", trap),
+    SYMBOL("aot_call_indirect", call_imported),
+    SYMBOL("aot_call_indirect", import_call),
+    SYMBOL("aot_invoke_native", import_call),
+    SYMBOL("aot_memory_init", memory_init),
+    SYMBOL("aot_data_drop", aot_data_drop),
+    SYMBOL("memmove", memmove),
+    SYMBOL("memcpy", memmove),
+    SYMBOL("memset", memset),
+    SYMBOL("aot_intrinsic_fadd_f32", f32_add),
+    SYMBOL("aot_intrinsic_fsub_f32", f32_sub),
+    SYMBOL("aot_intrinsic_fmul_f32", f32_mul),
+    SYMBOL("aot_intrinsic_fdiv_f32", f32_div),
+    SYMBOL("aot_intrinsic_sqrt_f32", f32_sqrt),
+    SYMBOL("aot_intrinsic_fabs_f32", f32_abs),
+    SYMBOL("aot_intrinsic_ceil_f32", f32_ceil),
+    SYMBOL("aot_intrinsic_floor_f32", f32_floor),
+    SYMBOL("aot_intrinsic_trunc_f32", f32_trunc),
+    SYMBOL("aot_intrinsic_rint_f32", f32_nearest),
+    SYMBOL("aot_intrinsic_fmin_f32", f32_min),
+    SYMBOL("aot_intrinsic_fmax_f32", f32_max),
+    SYMBOL("aot_intrinsic_f32_cmp", f32_compare),
+    SYMBOL("aot_intrinsic_i32_to_f32", f32_from_i32),
+    SYMBOL("aot_intrinsic_u32_to_f32", f32_from_u32),
+    SYMBOL("aot_intrinsic_i64_to_f32", f32_from_i64),
+    SYMBOL("aot_intrinsic_u64_to_f32", f32_from_u64),
+    SYMBOL("aot_intrinsic_f32_to_i32", f32_to_i32),
+    SYMBOL("aot_intrinsic_f32_to_u32", f32_to_u32),
+    SYMBOL("aot_intrinsic_f32_to_i64", f32_to_i64),
+    SYMBOL("aot_intrinsic_f32_to_u64", f32_to_u64),
+    SYMBOL("aot_intrinsic_clz_i32", aot_intrinsic_clz_i32),
+    SYMBOL("aot_intrinsic_ctz_i32", aot_intrinsic_ctz_i32),
+    SYMBOL("aot_intrinsic_popcnt_i32", aot_intrinsic_popcnt_i32),
+    SYMBOL("aot_intrinsic_clz_i64", aot_intrinsic_clz_i64),
+    SYMBOL("aot_intrinsic_ctz_i64", aot_intrinsic_ctz_i64),
+    SYMBOL("aot_intrinsic_popcnt_i64", aot_intrinsic_popcnt_i64),
+    SYMBOL("aot_intrinsic_i32_div_s", i32_div_s),
+    SYMBOL("aot_intrinsic_i32_div_u", i32_div_u),
+    SYMBOL("aot_intrinsic_i32_rem_s", i32_rem_s),
+    SYMBOL("aot_intrinsic_i32_rem_u", i32_rem_u),
+    SYMBOL("aot_intrinsic_i64_div_s", i64_div_s),
+    SYMBOL("aot_intrinsic_i64_div_u", i64_div_u),
+    SYMBOL("aot_intrinsic_i64_rem_s", i64_rem_s),
+    SYMBOL("aot_intrinsic_i64_rem_u", i64_rem_u),
+    SYMBOL("aot_intrinsic_i64_bit_or", i64_or),
+    SYMBOL("aot_intrinsic_i64_bit_and", i64_and),
+    SYMBOL("aot_intrinsic_i64_mul", i64_mul),
+    SYMBOL("aot_intrinsic_i64_shl", i64_shl),
+    SYMBOL("aot_intrinsic_i64_shr_s", i64_shr_s),
+    SYMBOL("aot_intrinsic_i64_shr_u", i64_shr_u),
+};
+
+SymbolMap *get_target_symbol_map(uint32 *count) {
+    *count = sizeof(symbols) / sizeof(symbols[0]);
+    return symbols;
+}
+
+void get_current_target(char *buffer, uint32 size) {
+    snprintf(buffer, size, "thumbv6m");
+}
+
+uint32 get_plt_item_size(void) {
+    return 0;
+}
+
+uint32 get_plt_table_size(void) {
+    return 0;
+}
+
+void init_plt_table(uint8 *plt) {
+    (void)plt;
+}
+
+bool apply_relocation(AOTModule *module, uint8 *section, uint32 section_size, uint64 offset, int64 addend, uint32 type,
+    void *address, int32 symbol, char *error, uint32 error_size) {
+    (void)module, (void)section, (void)section_size, (void)offset, (void)addend, (void)type, (void)address, (void)symbol;
+    snprintf(error, error_size, "AOT file has relocations: build it with the board's wamrc flags");
+    return false;
+}

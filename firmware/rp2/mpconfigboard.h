@@ -1,0 +1,9 @@
+// The port's own board, with the filesystem behind the kernels' flash.
+#include "boards/RPI_PICO/mpconfigboard.h"
+#include "kern_board.h"
+
+#undef MICROPY_HW_FLASH_STORAGE_BYTES
+#define MICROPY_HW_FLASH_STORAGE_BYTES (KERN_FILESYSTEM_SIZE)
+
+void kern_soft_reset(void);
+#define MICROPY_BOARD_END_SOFT_RESET() kern_soft_reset()

@@ -1,0 +1,215 @@
+"""Build a board's firmware: MicroPython with the module kern, out of tree, the same bytes from the same inputs."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from host import firmware_files, parts, project, steps
+from host.boards import Board
+from host.errors import BuildError
+from host.firmware_sizes import read_map
+from host.pack.keys import PublicKey
+from host.pack.source import read_source
+
+_PARTS = ("micropython", "pico-sdk", "tinyusb", "mbedtls", "wamr", "monocypher")
+_EPOCH = "1735689600"
+"""SOURCE_DATE_EPOCH of every build: no clock goes into a firmware. 2025-01-01."""
+
+
+@dataclass(frozen=True)
+class FirmwareBuild:
+    """A built firmware and what it is. ``build_id`` is what the board's ``kern.status()['build']`` says."""
+
+    uf2: Path
+    elf: Path
+    bin: Path
+    build_id: str
+    version: str
+
+
+def build_firmware(board: Board, keys: Sequence[PublicKey]) -> FirmwareBuild:
+    """Build the firmware of ``board`` that trusts ``keys``, unless it is there already.
+
+    Raises BuildError with the tools' output, PartMissing for a part that cannot be had.
+    """
+    folder = _folder(board)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of two processes, one builds and the other waits
+        return _build(board, keys, folder)
+
+
+def _build(board: Board, keys: Sequence[PublicKey], folder: Path) -> FirmwareBuild:
+    built = FirmwareBuild(
+        uf2=folder / "firmware.uf2",
+        elf=folder / "cmake" / "firmware.elf",
+        bin=folder / "cmake" / "firmware.bin",
+        build_id=_build_id(board, keys),
+        version=_version(),
+    )
+    facts = folder / "firmware.json"
+    if _is_current(built, facts) and not any(parts.override(parts.get(name)) for name in _PARTS):
+        return built
+    facts.unlink(missing_ok=True)
+    with steps.step(f"firmware for {board.name}") as show:
+        _write_inputs(board, keys, built.build_id, folder)
+        _compile(board, folder, show)
+        _make_uf2(board, built, show)
+    facts.write_text(json.dumps(_facts(board, built, keys), indent=2) + "\n")
+    return built
+
+
+def size_report(board: Board) -> dict[str, dict[str, int]]:
+    """Flash and RAM in bytes by part of the firmware that `build_firmware` made, from the linker's map."""
+    path = _folder(board) / "cmake" / "firmware.elf.map"
+    if not path.is_file():
+        raise BuildError(f"no firmware for {board.name}; make it with: host build {board.name}")
+    return {part: asdict(size) for part, size in read_map(path.read_text(), board).items()}
+
+
+def _folder(board: Board) -> Path:
+    return project.build_dir() / "firmware" / board.name
+
+
+def _version() -> str:
+    """Version of module kern: the project's."""
+    return str(tomllib.loads((project.root() / "pyproject.toml").read_text())["project"]["version"])
+
+
+def _is_current(built: FirmwareBuild, facts: Path) -> bool:
+    if not facts.is_file() or not built.uf2.is_file():
+        return False
+    known = json.loads(facts.read_text())
+    return bool(known["build_id"] == built.build_id and known["uf2_sha256"] == _sha256(built.uf2))
+
+
+def _facts(board: Board, built: FirmwareBuild, keys: Sequence[PublicKey]) -> Mapping[str, object]:
+    return {
+        "board": board.name,
+        "build_id": built.build_id,
+        "version": built.version,
+        "uf2_sha256": _sha256(built.uf2),
+        "keys": [key.key_id.hex() for key in keys],
+        "sizes": size_report(board),
+    }
+
+
+# ---- what goes in ----
+
+
+def _inputs(board: Board) -> Iterator[Path]:
+    """Every file of this repository that a firmware is made from."""
+    root = project.root()
+    for folder in (root / "firmware", root / "kernels_aot", board.folder):
+        yield from sorted(path for path in folder.rglob("*") if path.is_file())
+    package = root / "host"
+    names = ("errors.py", "firmware.py", "firmware_files.py", "pack/spec.py", "pack/image.py", "pack/params_header.py")
+    yield from (package / name for name in names)
+    yield root / "tools" / "parts.toml"
+
+
+def _build_id(board: Board, keys: Sequence[PublicKey]) -> str:
+    """Hash of all inputs: this repository's files, the parts, the compiler, the keys."""
+    digest = hashlib.sha256()
+    for path in _inputs(board):
+        digest.update(f"{path.relative_to(project.root())} {_sha256(path)}\n".encode())
+    for name in _PARTS:
+        digest.update(f"{name} {parts.override(parts.get(name))}\n".encode())
+    digest.update(f"{_version()} {_compiler()}\n".encode())
+    for key in keys:
+        digest.update(key.raw)
+    return digest.hexdigest()[:16]
+
+
+def _compiler() -> str:
+    return steps.run(["arm-none-eabi-gcc", "--version"], lambda _line: None).splitlines()[0]
+
+
+def _write_inputs(board: Board, keys: Sequence[PublicKey], build_id: str, folder: Path) -> None:
+    port = parts.path("micropython") / "ports" / board.port
+    source = read_source(project.root() / "kernels_aot")
+    generated = {
+        "kern_board.h": firmware_files.board_header(board, _version()),
+        "kern_errors.h": firmware_files.errors_header(),
+        "kern_dtypes.h": firmware_files.dtypes_header(),
+        "kern_keys.h": firmware_files.keys_header(keys),
+        "kern_build.h": firmware_files.build_header(build_id),
+        "memmap.ld": firmware_files.linker_script(port / f"memmap_mp_{board.chip.lower()}.ld", board),
+        **firmware_files.native_files(source),
+    }
+    for name, text in generated.items():
+        _write(folder / "generated" / name, text.encode())
+    # MicroPython looks for pins.csv in the board's own folder only.
+    for path in (project.root() / "firmware" / board.port).iterdir():
+        _write(folder / "board" / path.name, path.read_bytes())
+    _write(folder / "board" / "pins.csv", (port / "boards" / board.micropython_board / "pins.csv").read_bytes())
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write unless it is the same already, so that ninja rebuilds only what a change concerns."""
+    if not path.is_file() or path.read_bytes() != data:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+# ---- building ----
+
+
+def _compile(board: Board, folder: Path, show: Callable[[str], None]) -> None:
+    micropython = parts.path("micropython")
+    definitions = {
+        "MICROPY_BOARD": board.micropython_board,
+        "MICROPY_BOARD_DIR": folder / "board",
+        "MICROPY_FROZEN_MANIFEST": folder / "board" / "manifest.py",
+        "USER_C_MODULES": project.root() / "firmware" / "kern" / "micropython.cmake",
+        "KERN_GENERATED": folder / "generated",
+        "WAMR_ROOT": parts.path("wamr"),
+        "MONOCYPHER_ROOT": parts.path("monocypher"),
+        "PICO_BUILD_DOCS": 0,
+        "PICO_NO_PICOTOOL": 1,
+        "PICO_CLIB": "newlib",
+    }
+    build = folder / "cmake"
+    if not (build / "build.ninja").is_file():
+        shutil.rmtree(build, ignore_errors=True)  # what a configuration that failed left behind
+    configure: list[str | Path] = ["cmake", "-G", "Ninja", "-S", micropython / "ports" / board.port, "-B", build]
+    configure += [f"-D{name}={value}" for name, value in definitions.items()]
+    steps.run(configure, show, env=_environment(folder))
+    steps.run(["ninja", "-j2", "-C", build], show, env=_environment(folder))
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """The user's, less what could get into a firmware: clock, git, folders."""
+    micropython = parts.path("micropython")
+    prefixes = ((project.root(), "kern"), (folder, "build"), (parts.path("wamr"), "wamr"), (micropython, "micropython"))
+    flags = " ".join(f"-ffile-prefix-map={path}={name}" for path, name in prefixes)
+    version = parts.get("micropython").version
+    return {
+        **os.environ,
+        "SOURCE_DATE_EPOCH": _EPOCH,
+        "MICROPY_GIT_TAG": f"v{version}",
+        "MICROPY_GIT_HASH": "kern",
+        "CFLAGS_EXTRA": flags,
+    }
+
+
+def _make_uf2(board: Board, built: FirmwareBuild, show: Callable[[str], None]) -> None:
+    size = built.bin.stat().st_size
+    if size > board.flash.firmware_size:
+        raise BuildError(f"firmware has {size} bytes, {board.name} has room for {board.flash.firmware_size}")
+    tool = parts.path("micropython") / "tools" / "uf2conv.py"
+    options: list[str | Path] = ["-c", "-f", hex(board.uf2.family_id), "-b", hex(board.flash.address), "-o", built.uf2]
+    steps.run([sys.executable, tool, *options, built.bin], show)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

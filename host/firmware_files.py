@@ -1,0 +1,159 @@
+"""Files that the firmware's C sources are built with, made from the facts that the host has: one source of truth each.
+
+kern_board.h      the board's memory map and limits       boards/<name>/board.toml
+kern_errors.h     error codes, names, what they mean      host/errors.py
+kern_dtypes.h     element types                           host/pack/spec.py
+kern_keys.h       the public keys it trusts               the user's keys
+kern_natives.h    kernels compiled into the firmware      kernels_aot/pack.toml
+natives.cmake     the same, for the build
+<id>_params.h     params blocks of those kernels          kernels_aot/pack.toml
+memmap.ld         linker script                           the port's own, and board.toml
+kern_build.h      the build's id                          a hash of everything that goes in
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from host.boards import Board
+from host.errors import BuildError, board_errors
+from host.pack import image
+from host.pack.keys import PublicKey
+from host.pack.params_header import file_name, params_header
+from host.pack.source import PackSource, SourceKernel
+from host.pack.spec import DTYPES, KERNEL_ABI_VERSION
+
+_TYPECODES = {"f32": "f", "f16": "e", "i8": "b", "u8": "B", "i16": "h", "u16": "H", "i32": "i", "u32": "I"}
+"""Codes of MicroPython's struct and array; block formats have none."""
+
+
+def board_header(board: Board, version: str) -> str:
+    """``kern_board.h``."""
+    memory, flash = board.memory, board.flash
+    facts: dict[str, int | str] = {
+        "BOARD": board.name,
+        "TARGET": board.wamrc.target_id,
+        "VERSION": version,
+        "VERSION_NUMBER": image.version_number(version),
+        "ABI": KERNEL_ABI_VERSION,
+        "FEATURES": image.FEATURE_BULK_MEMORY,
+        "ARENA_ADDRESS": memory.arena_address,
+        "ARENA_SIZE": memory.arena_size,
+        "POOL_ADDRESS": memory.pool_address,
+        "POOL_SIZE": memory.pool_size,
+        "STACK_ADDRESS": memory.stack_address,
+        "STACK_SIZE": memory.stack_size,
+        "KERNEL_PAGE": memory.kernel_page,
+        "FLASH_ADDRESS": flash.address,
+        "FLASH_SECTOR": flash.sector,
+        "SLOT_A": flash.slot_a,
+        "SLOT_B": flash.slot_b,
+        "SLOT_SIZE": flash.slot_size,
+        "STATE": flash.state,
+        "STATE_SIZE": flash.state_size,
+        "FILESYSTEM_SIZE": flash.filesystem_size,
+        "DEADLINE_MS": board.limits.deadline_ms,
+    }
+    return _header("kern_board.h", [f"#define KERN_{name} {_literal(value)}" for name, value in facts.items()])
+
+
+def errors_header() -> str:
+    """``kern_errors.h``: an enum of the codes, and a list macro of (constant, name, parent, code, phrase)."""
+    rows = [("KERN_" + _constant(cls.__name__), cls) for cls in board_errors()]
+    enum = [f"    {constant} = {cls.code}," for constant, cls in rows]
+    table = []
+    for constant, cls in rows:
+        parent = cls.__bases__[0].__name__
+        phrase = _phrase(cls.__doc__ or "")
+        parent = "Exception" if parent == "HostError" else parent
+        table.append(f'    X({constant}, {cls.__name__}, {parent}, {cls.code}, "{phrase}")')
+    return _header(
+        "kern_errors.h",
+        ["enum kern_error {", "    KERN_OK = 0,", *enum, "};", "", "#define KERN_ERRORS(X) \\", " \\\n".join(table)],
+    )
+
+
+def dtypes_header() -> str:
+    """``kern_dtypes.h``: a list macro of (name, code, elements a block, bytes a block, typecode)."""
+    rows = []
+    for dtype in DTYPES.values():
+        typecode = f"'{_TYPECODES[dtype.name]}'" if dtype.name in _TYPECODES else "0"
+        rows.append(f"    X({dtype.name}, {dtype.code}, {dtype.block}, {dtype.size}, {typecode})")
+    return _header("kern_dtypes.h", ["#define KERN_DTYPES(X) \\", " \\\n".join(rows)])
+
+
+def keys_header(keys: Iterable[PublicKey]) -> str:
+    """``kern_keys.h``: initialisers of struct gate_key, the last one all zero so that the list is never empty."""
+    rows = [f"    {{ {{ {_bytes(key.key_id)} }}, {{ {_bytes(key.raw)} }} }}, // {key.name}" for key in keys]
+    lines = [row.replace(" // ", " /* ").replace("\n", "") + " */ \\" for row in rows]
+    return _header("kern_keys.h", ["#define KERN_KEYS \\", *lines, "    { { 0 }, { 0 } },"])
+
+
+def native_files(source: PackSource) -> Mapping[str, str]:
+    """The headers of the kernels whose reference the firmware has, and the list of them for C and for cmake."""
+    kernels = [kernel for kernel in source.kernels if kernel.spec.fallback == kernel.spec.id]
+    ids = [kernel.spec.id for kernel in kernels]
+    header = [f"uint32_t native_{id}(uint32_t descriptor);" for id in ids]
+    table = "".join(f' {{ "{id}", native_{id} }},' for id in ids)
+    lines = "\n".join(f'    "{_native(kernel)}"' for kernel in kernels)
+    return {
+        "kern_natives.h": _header("kern_natives.h", [*header, "", f"#define KERN_NATIVES{table}"]),
+        "natives.cmake": f"set(KERN_NATIVE_KERNELS\n{lines}\n)\n",
+        **{file_name(kernel.spec): params_header(kernel.spec) for kernel in kernels},
+    }
+
+
+def build_header(build_id: str) -> str:
+    """``kern_build.h``: in a file of its own, since it changes with every build."""
+    return _header("kern_build.h", [f'#define KERN_BUILD "{build_id}"'])
+
+
+def linker_script(port_script: Path, board: Board) -> str:
+    """The port's script with MicroPython's RAM ending where the kernel stack begins, flash where the slots begin.
+
+    It also names the objects that belong in RAM as this cmake does: ``*.c.o`` where the port expects ``*.c.obj``.
+    Raises BuildError when the port's script is not as expected.
+    """
+    ram = board.memory.stack_address - 0x20000000
+    changes = [
+        (r"(FLASH\(rx\) : ORIGIN = 0x10000000, LENGTH = )2048k", rf"\g<1>{board.flash.firmware_size}"),
+        (r"(RAM\(rwx\) : ORIGIN =  0x20000000, LENGTH = )256k", rf"\g<1>{ram}"),
+        (r"\*gc\.c\.obj \*vm\.c\.obj \*parse\.c\.obj", "*gc.c.o* *vm.c.o* *parse.c.o*"),
+    ]
+    script = port_script.read_text()
+    for pattern, replacement in changes:
+        script, count = re.subn(pattern, replacement, script)
+        if count != 1:
+            raise BuildError(f"{port_script}: {pattern} found {count} times, must be there once")
+    return script
+
+
+def _phrase(docstring: str) -> str:
+    """What an error means, from its class's first line: plain text, without the code that the class has anyway."""
+    text = docstring.split("\n")[0].rstrip(".").replace("``", "").replace('"', "'")
+    return re.sub(r"^Return code \d+: | \(.*?\)", "", text)
+
+
+def _native(kernel: SourceKernel) -> str:
+    return f"{kernel.spec.id}|{kernel.spec.entry_point}|{kernel.source}"
+
+
+def _header(name: str, lines: Sequence[str]) -> str:
+    guard = name.upper().replace(".", "_")
+    top = ["// Made by host/firmware_files.py.", f"#ifndef {guard}", f"#define {guard}", "", "#include <stdint.h>", ""]
+    return "\n".join([*top, *lines, "", "#endif", ""])
+
+
+def _constant(name: str) -> str:
+    """``EPOCH_DEADLINE`` of ``EpochDeadline``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper()
+
+
+def _literal(value: int | str) -> str:
+    return f'"{value}"' if isinstance(value, str) else f"({value:#x})"
+
+
+def _bytes(data: bytes) -> str:
+    return ", ".join(f"0x{byte:02x}" for byte in data)

@@ -1,0 +1,54 @@
+"""Which part of the firmware takes how much flash and RAM, read from the linker's map."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from host.boards import Board
+
+
+@dataclass(frozen=True)
+class Size:
+    """Bytes. Initialised data and code that runs from RAM count in both."""
+
+    flash: int
+    ram: int
+
+
+_PARTS = (
+    ("module kern", r"/firmware/kern/(?!wamr_platform)|libkern_engine\.a\(engine"),
+    ("kernel references", r"natives/"),
+    ("WAMR", r"libkern_wamr\.a|libkern_engine\.a\((platform|symbols)"),
+    ("exact floats", r"softfloat/|libkern_engine\.a\(floats"),
+    ("Ed25519", r"libkern_crypto\.a"),
+    ("MicroPython", r""),
+)
+"""Part and a pattern of its objects' paths; the first that matches counts."""
+
+_INPUT = re.compile(
+    r"^ (?P<section>[.*\w-]\S*)\s+0x(?P<address>[0-9a-f]+)\s+0x(?P<size>[0-9a-f]+) (?P<object>\S.*)$", re.M
+)
+
+
+def read_map(text: str, board: Board) -> dict[str, Size]:
+    """Sizes by part, the fixed regions of RAM that kernels use, and the total; of a GNU ld map file."""
+    used = text.partition("Linker script and memory map")[2].partition("\nCross Reference Table")[0]
+    joined = re.sub(r"^( \S+)\n\s+(?=0x)", r"\1 ", used, flags=re.M)
+    flash: dict[str, int] = dict.fromkeys((name for name, _ in _PARTS), 0)
+    ram = dict(flash)
+    for match in _INPUT.finditer(joined):
+        address, size = int(match["address"], 16), int(match["size"], 16)
+        part = next(name for name, pattern in _PARTS if re.search(pattern, match["object"]))
+        in_flash = board.flash.address <= address < board.flash.address + board.flash.size
+        in_ram = 0x20000000 <= address < 0x20000000 + board.memory.ram
+        uninitialised = match["section"].startswith((".bss", ".uninitialized", ".heap", ".stack", "COMMON"))
+        flash[part] += size if in_flash or (in_ram and not uninitialised) else 0
+        ram[part] += size if in_ram and not match["section"].startswith((".heap", ".stack")) else 0
+    memory = board.memory
+    sizes = {part: Size(flash[part], ram[part]) for part in flash}
+    sizes["arena"] = Size(0, memory.arena_size)
+    sizes["WAMR pool"] = Size(0, memory.pool_size)
+    sizes["kernel stack"] = Size(0, memory.stack_size)
+    sizes["total"] = Size(sum(size.flash for size in sizes.values()), sum(size.ram for size in sizes.values()))
+    return sizes

@@ -1,0 +1,81 @@
+// The board's own decoder and gate, on the PC: `gate_check` reads images from stdin, each a line
+//   <length> <public key, hex> <target> <runtime> <counter> <slot size> <private size>\n
+// followed by its bytes, and answers each with a line: "OK" or the error's name, then the field that was wrong.
+// The image is copied to a block of exactly its length, so that a sanitizer sees any byte read beyond it.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gate.h"
+#include "mbedtls/sha256.h"
+
+static const char *error_name(int error) {
+    #define ERROR_NAME(constant, name, parent, code, phrase) if (error == code) { return #name; }
+    KERN_ERRORS(ERROR_NAME)
+    return error == KERN_OK ? "OK" : "unknown";
+}
+
+static void read_key(const char *hex, struct gate_key *key) {
+    uint8_t digest[32];
+    for (size_t i = 0; i < sizeof(key->public_key); i++) {
+        unsigned byte = 0;
+        sscanf(hex + 2 * i, "%2x", &byte);
+        key->public_key[i] = (uint8_t)byte;
+    }
+    mbedtls_sha256(key->public_key, sizeof(key->public_key), digest, 0);
+    memcpy(key->id, digest, sizeof(key->id));
+}
+
+// Everything that a verified pack lets the firmware read, read.
+static unsigned walk(const struct image *image) {
+    unsigned sum = 0;
+    for (uint32_t i = 0; i < image->kernel_count; i++) {
+        struct image_kernel kernel = image_kernel(image, i);
+        sum += (unsigned)(strlen(kernel.id) + strlen(kernel.op) + strlen(kernel.entry) + strlen(kernel.fallback));
+        for (uint32_t k = 0; k < kernel.symbol_count; k++) {
+            uint32_t value;
+            sum += (unsigned)strlen(image_symbol(&kernel, k, &value)) + value;
+        }
+        for (uint32_t k = 0; k < kernel.tensor_count; k++) {
+            sum += (unsigned)strlen(image_tensor(&kernel, k).name);
+        }
+        for (uint32_t k = 0; k < kernel.param_count; k++) {
+            sum += (unsigned)strlen(image_param(&kernel, k).name);
+        }
+        for (uint32_t k = 0; k < kernel.body_size; k++) {
+            sum += kernel.body[k];
+        }
+    }
+    return sum;
+}
+
+int main(void) {
+    unsigned length, runtime, counter, slot, page;
+    char hex[65], target[25];
+    volatile unsigned sink = 0;
+    while (scanf("%u %64s %24s %u %u %u %u", &length, hex, target, &runtime, &counter, &slot, &page) == 7) {
+        struct gate_key key;
+        struct gate_pack pack;
+        struct gate_report report;
+        uint8_t *bytes = malloc(length);
+        if (getchar() != '\n' || fread(bytes, 1, length, stdin) != length) {
+            return 1;
+        }
+        read_key(hex, &key);
+        struct gate_policy policy = {
+            .keys = &key, .key_count = 1, .target = target, .kernel_abi = 1, .aot_version = 6, .runtime_version = runtime,
+            .features = 1, .counter_floor = counter, .max_image_size = slot, .max_private_size = page,
+        };
+        int error = gate_verify(bytes, length, &policy, &pack, &report);
+        if (error == KERN_OK) {
+            sink += walk(&pack.image);
+        }
+        printf("%s %s\n", error_name(error), error == KERN_OK ? "" : report.field);
+        fflush(stdout);
+        free(bytes);
+        if (pack.verified != (error == KERN_OK)) {
+            return 2;
+        }
+    }
+    return 0;
+}
