@@ -1,0 +1,418 @@
+"""An emulated board in this process.
+
+A thread moves bytes between the node process that executes the board and a pseudo terminal, and plays the parts of the
+cable and of the boot ROM's drive.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import queue
+import select
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+from host import boards
+from host.emulator import instance as instances
+from host.emulator.bootsel import Drive
+from host.emulator.process import WINDOW, Process
+from host.emulator.pty_port import PtyPort
+from host.errors import DeviceTimeout, NoDevice, UsageError
+
+Event = dict[str, Any]
+"""What happened: ``event`` names it, ``time`` is time.monotonic().
+
+Names: power_on, connected, disconnected, reset, bootsel, uf2_programmed, uf2_refused, power_cut, power_off, lockup,
+unsupported, crashed. tools/emulator/main.mjs says what else each carries.
+"""
+
+_ENDS = ("power_off", "power_cut", "lockup", "crashed")
+_LOOK_FOR_OPEN = 0.01  # seconds between two looks whether a program opened the port: nothing else tells
+_LOOK_AT_DRIVE = 0.05
+_ANSWER = 30.0
+T = TypeVar("T")
+
+
+class EmulatedBoard(instances.Running):
+    """A Raspberry Pi Pico with a USB cable and a BOOTSEL button. Powered from ``start()`` to ``stop()``.
+
+    ``flash`` is the file with its flash, made blank if it is not there; a board with blank flash is in BOOTSEL. With
+    ``realtime=False`` the board does not wait while its processor sleeps: its clock runs ahead of the wall's.
+    """
+
+    def __init__(
+        self, name: str = "rpi_pico", flash: Path | None = None, instance: str = "default", realtime: bool = True
+    ) -> None:
+        super().__init__(name, instance)
+        self._facts = boards.load(name)
+        if self._facts.emulator is None:
+            raise UsageError(f"board {name} has no emulator")
+        self.flash = (flash or self.folder / "flash.bin").resolve()
+        self._realtime = realtime
+        self._locks = (
+            instances.Lock(self.flash.with_name(self.flash.name + ".lock")),
+            instances.Lock(self.folder / "lock"),
+        )
+        self._events: list[Event] = []
+        self._changed = threading.Condition()
+        self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        # the following belong to the thread
+        self._process: Process | None = None
+        self._port: PtyPort | None = None
+        self._port_open = False
+        self._drive: Drive | None = None
+        self._untaken = 0
+        self._replies: dict[int, queue.SimpleQueue[Event | None]] = {}
+        self._reply_ids = itertools.count()
+
+    # ---- power ----
+
+    def start(self) -> Self:
+        """Apply power. Raises DeviceBusy when another process runs this instance or this flash file."""
+        if self._thread is not None:
+            return self
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._locks[0].acquire(f"flash image {self.flash}")
+        try:
+            self._locks[1].acquire(f"emulated board {self.board} ({self.instance})")
+            self._blank_flash()
+            self._wake_read, self._wake_write = os.pipe()
+            os.set_blocking(self._wake_write, False)
+            self.port.unlink(missing_ok=True)  # left by a killed process
+            self._stopping = False
+            self._thread = threading.Thread(target=self._run, name=f"emulated {self.board}", daemon=True)
+            self._thread.start()
+            self._do(self._power_on)
+            instances.publish(self, self.flash)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Cut the power and free what the instance holds. Does nothing when it is not running."""
+        if self._thread is not None:
+            self._do(self._stop)
+            self._thread.join()
+            self._thread = None
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+            (self.folder / "info.json").unlink(missing_ok=True)
+        for lock in self._locks:
+            lock.release()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def power_off(self) -> None:
+        """Cut the power now."""
+        self._do(self._power_off)
+
+    def power_on(self) -> None:
+        """Apply power again, after ``power_off``, a power cut or a lockup."""
+        self._do(self._power_on)
+
+    def cut_power_at(self, operation: int, outcome: Literal["undone", "half", "done"]) -> None:
+        """Cut the power at the ``operation``-th flash operation from now (1: the next), left as ``outcome`` says.
+
+        An operation is one sector erased or one page programmed. The event is ``power_cut``.
+        """
+        self._command("cut", operation=operation, outcome=outcome)
+
+    # ---- buttons and cable ----
+
+    def reset(self) -> None:
+        """Pull the RUN pin. A board in BOOTSEL leaves it, if there is something in its flash."""
+        self._do(self._reset)
+
+    def enter_bootsel(self) -> None:
+        """Apply power with the BOOTSEL button held."""
+        self._do(self._enter_bootsel)
+
+    def unplug(self) -> None:
+        """Pull the USB cable's data lines; the board keeps its power."""
+        self._do(self._unplug)
+
+    def plug(self) -> None:
+        """Put the cable back: the board is enumerated again and gets a new port."""
+        self._command("plug")
+
+    # ---- questions ----
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """Everything that happened since the object was made, oldest first."""
+        with self._changed:
+            return tuple(self._events)
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the node process, if the board is powered and not in BOOTSEL."""
+        process = self._process
+        return process.pid if process else None
+
+    def cycles(self) -> int:
+        """Processor cycles since power-up, asleep or awake. Raises NoDevice when the processor has no power."""
+        return int(self.counters()["cycles"])
+
+    def counters(self) -> Event:
+        """``cycles``, ``nanos`` (board time), ``flash_operations`` and ``hard_faults`` since power-up."""
+        answer: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._do(lambda: self._ask(answer))
+        try:
+            reply = answer.get(timeout=_ANSWER)
+        except queue.Empty:
+            raise DeviceTimeout(f"the emulated {self.board} did not answer within {_ANSWER:g} s") from None
+        if reply is None:
+            raise NoDevice(f"the emulated {self.board} lost its power")
+        return {name: value for name, value in reply.items() if name not in ("event", "id")}
+
+    def wait_for_event(self, name: str, timeout: float = 30.0, after: int = 0) -> Event:
+        """The first event ``name`` at index ``after`` of ``events`` or later. Raises DeviceTimeout."""
+        with self._changed:
+
+            def found() -> Event | None:
+                return next((event for event in self._events[after:] if event["event"] == name), None)
+
+            self._changed.wait_for(lambda: found() is not None, timeout)
+            event = found()
+        if event is None:
+            raise DeviceTimeout(f"the emulated {self.board} did not report {name} within {timeout:g} s")
+        return event
+
+    def _check_power(self) -> None:
+        if self._thread is None:
+            raise NoDevice(f"the emulated {self.board} ({self.instance}) is not running")
+        last = self.events[-1]
+        if last["event"] in _ENDS:
+            reason = last.get("message", "")
+            raise NoDevice(f"the emulated {self.board} has no power: {last['event']} {reason}".rstrip())
+
+    # ---- from here on: in the thread, but for _do and _command ----
+
+    def _do(self, work: Callable[[], T]) -> T:
+        """Run ``work`` in the thread, wait for it, and return or raise what it does."""
+        if self._thread is None:
+            raise NoDevice(f"the emulated {self.board} ({self.instance}) is not running")
+        done: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+
+        def run() -> None:
+            try:
+                done.put((work(), None))
+            except BaseException as error:  # handed to the caller's thread
+                done.put((None, error))
+
+        self._work.put(run)
+        os.write(self._wake_write, b"!")
+        result, error = done.get()
+        if error is not None:
+            raise error
+        return result  # type: ignore[return-value]  # it is a T when there was no error
+
+    def _command(self, command: str, **arguments: Any) -> None:
+        self._do(lambda: self._powered().send_command(command, **arguments))
+
+    def _powered(self) -> Process:
+        if self._process is None:
+            raise NoDevice(f"the processor of the emulated {self.board} has no power or is in BOOTSEL")
+        return self._process
+
+    def _run(self) -> None:
+        while not self._stopping:
+            poll = select.poll()
+            poll.register(self._wake_read, select.POLLIN)
+            if self._process:
+                poll.register(self._process.output, select.POLLIN)
+            if self._port and self._port_open:
+                wanted = select.POLLIN if self._untaken < WINDOW else 0
+                poll.register(self._port, wanted | (select.POLLOUT if self._port.has_outgoing else 0))
+            ready = {file for file, _ in poll.poll(self._patience())}
+            if self._wake_read in ready:
+                os.read(self._wake_read, 4096)
+                self._run_work()
+            if self._process and self._process.output in ready:
+                self._hear()
+            if self._port:
+                self._serve_port(self._port)
+            if self._drive:
+                self._serve_drive(self._drive)
+
+    def _patience(self) -> int | None:
+        """Milliseconds until the thread must look at something that cannot wake it."""
+        if self._drive:
+            return round(_LOOK_AT_DRIVE * 1000)
+        return round(_LOOK_FOR_OPEN * 1000) if self._port and not self._port_open else None
+
+    def _run_work(self) -> None:
+        while not self._work.empty():
+            self._work.get()()
+
+    def _tell(self, event: str, **details: Any) -> None:
+        with self._changed:
+            self._events.append({"event": event, "time": time.monotonic(), **details})
+            self._changed.notify_all()
+
+    # ---- power and modes ----
+
+    def _blank_flash(self) -> None:
+        if not self.flash.exists():
+            self.flash.parent.mkdir(parents=True, exist_ok=True)
+            new = self.flash.with_name(f".{self.flash.name}.{os.getpid()}")
+            new.write_bytes(b"\xff" * self._facts.flash.size)
+            new.rename(self.flash)
+
+    def _power_on(self) -> None:
+        if self._process is None and self._drive is None:
+            lock = self._locks[0].file
+            assert lock is not None
+            self._process = Process(self.flash, self._realtime, lock)
+            self._tell("power_on")
+
+    def _power_off(self) -> None:
+        self._end_process()
+        self._remove_drive()
+        self._tell("power_off")
+
+    def _end_process(self) -> None:
+        self._close_port()
+        if self._process:
+            self._process.kill()
+            self._process = None
+        self._untaken = 0
+        for answer in self._replies.values():
+            answer.put(None)
+        self._replies.clear()
+
+    def _stop(self) -> None:
+        self._power_off()
+        self._stopping = True
+
+    def _reset(self) -> None:
+        if self._process:
+            self._close_port()
+            self._process.send_command("reset")
+        elif self._drive:
+            self._remove_drive()
+            self._power_on()
+        else:
+            self._powered()
+
+    def _enter_bootsel(self) -> None:
+        self._end_process()
+        if self._drive is None:
+            self._drive = Drive(self.bootsel_dir, self._facts, self.flash)
+            self._tell("bootsel")
+
+    def _remove_drive(self) -> None:
+        if self._drive:
+            self._drive.remove()
+            self._drive = None
+
+    def _serve_drive(self, drive: Drive) -> None:
+        outcome = drive.poll()
+        if outcome is None:
+            return
+        path, refusal = outcome
+        if refusal is not None:
+            self._tell("uf2_refused", file=path.name, reason=refusal)
+            return
+        self._remove_drive()
+        self._tell("uf2_programmed", file=path.name)
+        self._power_on()
+
+    # ---- the process ----
+
+    def _hear(self) -> None:
+        process = self._powered()
+        frames = process.receive()
+        if frames is None:
+            self._end_process()
+            self._tell("crashed", message="the emulator's process ended by itself")
+            return
+        for kind, payload in frames:
+            if kind == b"D":
+                self._from_board(process, payload)
+            elif kind == b"A":
+                self._untaken -= int.from_bytes(payload, "little")
+            else:
+                self._heard(json.loads(payload))
+            if self._process is None:  # what was heard ended it
+                return
+
+    def _heard(self, event: Event) -> None:
+        name = event.pop("event")
+        if name == "reply":
+            answer = self._replies.pop(event["id"], None)
+            if answer:
+                answer.put(event)
+            return
+        if name == "bootsel":
+            self._enter_bootsel()
+            return
+        if name in ("power_cut", "lockup"):
+            self._end_process()
+        elif name == "reset":
+            self._close_port()
+        elif name == "connected" and self._port is None:
+            self._port = PtyPort(self.port)
+        self._tell(name, **event)
+
+    def _ask(self, answer: queue.SimpleQueue[Event | None]) -> None:
+        process = self._powered()
+        number = next(self._reply_ids)
+        self._replies[number] = answer
+        process.send_command("query", id=number)
+
+    # ---- the serial port ----
+
+    def _unplug(self) -> None:
+        self._powered().send_command("unplug")
+        self._close_port()
+
+    def _close_port(self) -> None:
+        if self._port:
+            unsent = self._port.drop()
+            self._port.close()
+            self._port, self._port_open = None, False
+            if self._process:
+                self._process.send_taken(unsent)
+            self._tell("disconnected")
+
+    def _from_board(self, process: Process, data: bytes) -> None:
+        if self._port and self._port_open:
+            self._port.write(data)
+        else:
+            process.send_taken(len(data))
+
+    def _serve_port(self, port: PtyPort) -> None:
+        process = self._powered()
+        is_open = port.is_open
+        touched = not is_open and not self._port_open and port.was_touched
+        if (is_open or touched) and not self._port_open:
+            self._port_open = True
+            process.send_command("line", baud=port.baud, dtr=True)
+        if not self._port_open:
+            return
+        while self._untaken < WINDOW and (data := port.read(WINDOW - self._untaken)):
+            self._untaken += len(data)
+            process.send_data(data)
+        if is_open:
+            if port.has_outgoing and (written := port.flush()):
+                process.send_taken(written)
+        else:
+            self._port_open = False
+            process.send_command("line", baud=port.baud, dtr=False)
+            process.send_taken(port.drop())
+            port.forget_baud()

@@ -1,0 +1,135 @@
+"""Where a running emulated board is found: one folder for each instance, held by one process at a time.
+
+<state>/emulator/<board>/<instance>/
+    port        → /dev/pts/N, while the board's USB serial port exists
+    RPI-RP2/    the boot ROM's drive, while the board is in BOOTSEL
+    flash.bin   its flash, unless another file is given
+    info.json   who runs it, while it runs
+    lock        held (flock) by the process that runs it
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from host import boards, project
+from host.errors import DeviceBusy, DeviceTimeout
+
+_POLL = 0.02
+_TRIES = 10  # a look whether a lock is held holds it for an instant
+
+
+class Running:
+    """An emulated board that runs, in this process or another."""
+
+    def __init__(self, board: str, instance: str = "default") -> None:
+        self.board = board
+        self.instance = instance
+        self.folder = project.state_dir() / "emulator" / board / instance
+        self._drive_label = boards.load(board).uf2.drive_label
+
+    @property
+    def port(self) -> Path:
+        """Path of the serial port, the same after every reset; it exists while the port does."""
+        return self.folder / "port"
+
+    @property
+    def bootsel_dir(self) -> Path:
+        """Path of the boot ROM's drive; the folder exists while the board is in BOOTSEL."""
+        return self.folder / self._drive_label
+
+    def wait_for_port(self, timeout: float = 30.0) -> Path:
+        """``port``, as soon as it exists. Raises DeviceTimeout after ``timeout`` seconds."""
+        return self._wait(self.port, self._has_port, timeout, "USB serial port")
+
+    def wait_for_bootsel(self, timeout: float = 30.0) -> Path:
+        """``bootsel_dir``, as soon as it exists. Raises DeviceTimeout after ``timeout`` seconds."""
+        return self._wait(self.bootsel_dir, self.bootsel_dir.is_dir, timeout, "BOOTSEL drive")
+
+    def _has_port(self) -> bool:
+        return self.port.exists()
+
+    def _check_power(self) -> None:
+        """Raise NoDevice when waiting is in vain. Of another process's board that is not known here."""
+
+    def _wait(self, path: Path, there: Callable[[], bool], timeout: float, what: str) -> Path:
+        end = time.monotonic() + timeout
+        while not there():
+            self._check_power()
+            if time.monotonic() > end:
+                raise DeviceTimeout(f"the emulated {self.board} has no {what} after {timeout:g} s")
+            time.sleep(_POLL)
+        return path
+
+
+class Lock:
+    """A lock file that names its holder. The kernel releases it when all that hold it are gone, however they end."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.file: int | None = None
+
+    def acquire(self, what: str) -> None:
+        """Take the lock. Raises DeviceBusy, naming ``what`` and the process that holds it."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        for attempt in range(_TRIES):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if attempt + 1 < _TRIES:
+                    time.sleep(_POLL)
+                    continue
+                holder = os.pread(file, 32, 0).decode().strip()
+                os.close(file)
+                raise DeviceBusy(f"{what} is in use by process {holder or 'unknown'}") from None
+            break
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        self.file = file
+
+    def release(self) -> None:
+        """Give the lock back, if it is held."""
+        if self.file is not None:
+            os.close(self.file)
+            self.file = None
+
+    def held(self) -> bool:
+        """Whether any process, this one included, holds the lock."""
+        try:
+            file = os.open(self.path, os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(file)
+        return False
+
+
+def find_running(board: str, instance: str = "default") -> Running | None:
+    """The instance of ``board`` that runs now, if it does. What a killed process left behind does not count."""
+    found = Running(board, instance)
+    return found if (found.folder / "info.json").exists() and Lock(found.folder / "lock").held() else None
+
+
+def publish(running: Running, flash: Path) -> None:
+    """Write info.json: pid, board, instance, port, bootsel_dir, flash."""
+    info = {
+        "pid": os.getpid(),
+        "board": running.board,
+        "instance": running.instance,
+        "port": str(running.port),
+        "bootsel_dir": str(running.bootsel_dir),
+        "flash": str(flash),
+    }
+    new = running.folder / f".info.{os.getpid()}"
+    new.write_text(json.dumps(info, indent=2) + "\n")
+    new.rename(running.folder / "info.json")

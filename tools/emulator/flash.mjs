@@ -1,0 +1,52 @@
+// The flash chip: 2 MB in a file, written at every erase and program operation, so that whatever ends this process leaves
+// what a power cut would leave. An operation is what the chip does at once: one sector erased or one page programmed.
+import fs from 'node:fs';
+import { FLASH_SIZE } from './memory.mjs';
+
+const SECTOR = 4096, PAGE = 256;
+
+/** The operation that a power cut was ordered for. */
+export class PowerCut extends Error {}
+
+export class Flash {
+  operations = 0; // since power-up
+  #cut = null;
+
+  constructor(path) {
+    this.file = fs.openSync(path, 'r+');
+    if (fs.fstatSync(this.file).size !== FLASH_SIZE) {
+      throw new Error(`${path} is not an image of ${FLASH_SIZE} bytes`);
+    }
+    this.bytes = Buffer.alloc(FLASH_SIZE);
+    fs.readSync(this.file, this.bytes, 0, FLASH_SIZE, 0);
+  }
+
+  /** Cuts the power at the `operation`-th operation from now (1 is the next), leaving it `undone`, `half` done or `done`. */
+  cutAt(operation, outcome) {
+    this.#cut = { operation: this.operations + operation, outcome };
+  }
+
+  erase(offset, length) {
+    for (let at = offset; at < offset + length; at += SECTOR) {
+      this.#operate(at, SECTOR, (part) => part.fill(0xff));
+    }
+  }
+
+  program(offset, data) {
+    for (let at = 0; at < data.length; at += PAGE) {
+      this.#operate(offset + at, PAGE, (part) => part.forEach((old, i) => { part[i] = old & data[at + i]; }));
+    }
+  }
+
+  #operate(at, length, change) {
+    this.operations++;
+    const cut = this.#cut?.operation === this.operations ? this.#cut.outcome : null;
+    const changed = { undone: 0, half: length / 2 }[cut] ?? length;
+    const part = this.bytes.subarray(at % FLASH_SIZE, at % FLASH_SIZE + changed);
+    change(part);
+    fs.writeSync(this.file, part, 0, changed, at % FLASH_SIZE);
+    if (cut) {
+      throw new PowerCut(`at flash operation ${this.operations}`);
+    }
+  }
+}
