@@ -1,0 +1,149 @@
+"""What kernels cost on a board, in cycles: AOT, the same C compiled natively into the firmware, and pure MicroPython.
+
+Everything compared is measured in one run on one board. Kernels are timed by ``Bound.cycles``, Python by the board's
+microsecond timer, which an emulated board drives by its count of cycles.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from host import boards, firmware
+from host.board import Board
+from host.pack import Pack, build_pack, keys
+from host.pack.spec import KernelSpec, Tensor
+
+Report = Callable[[str], None]
+"""Called with what is measured next."""
+
+_AGENT = Path(__file__).with_name("bench_agent.py.txt")
+_CALLS = 1000
+_TIMEOUT = 120.0
+_EMPTY_C = """\
+#include "kernel_abi.h"
+
+KERNEL_EXPORT(empty_forward)(uint32_t descriptor) {
+    (void)descriptor;
+    return KERNEL_OK;
+}
+"""
+_EMPTY_TOML = """\
+name = "bench"
+version = "1.0.0"
+description = "A kernel that does nothing: what is left is the cost of the call"
+min_runtime_version = "0.1.0"
+security_counter = {counter}
+author = {{ name = "host bench", email = "bench@localhost" }}
+targets = ["{target}"]
+
+[[kernel]]
+id = "empty"
+op = "empty"
+category = "bench"
+source = "empty.c"
+entry_point = "empty_forward"
+symbols = ["n"]
+inputs = [{{ name = "x", region = "input_a", dtype = "f32", shape = ["n"] }}]
+outputs = [{{ name = "y", region = "output", dtype = "f32", shape = ["n"] }}]
+resource_limits = {{ max_memory_pages = 1, max_epoch_ticks = 1, max_table_elements = 1 }}
+test = {{ seed = 1, symbols = {{ n = 4 }} }}
+"""
+_SIZES: Mapping[str, Mapping[str, int]] = {
+    "rope": {"batch": 1, "seq": 16, "heads": 4, "dim": 32},
+    "rmsnorm": {"rows": 16, "dim": 128},
+    "swiglu": {"n": 2048},
+}
+"""Sizes at which an operation is timed, 2048 elements each; others are timed at their known-answer test's."""
+
+
+@dataclass(frozen=True)
+class KernelCost:
+    """Cycles for each element of the output; None for what there is not."""
+
+    id: str
+    elements: int
+    aot: float
+    native: float | None
+    micropython: float | None
+
+
+@dataclass(frozen=True)
+class CallCost:
+    """Cycles of one call from a Python loop, the loop taken off."""
+
+    c_function: float
+    python_function: float
+    engine: float
+    bind: float
+    op_out: float
+    op: float
+
+
+@dataclass(frozen=True)
+class Costs:
+    """One run's figures. ``sizes`` is flash and RAM, in bytes, of each part of the firmware."""
+
+    board: str
+    pack: str
+    kernels: tuple[KernelCost, ...]
+    calls: CallCost
+    sizes: Mapping[str, Any]
+
+
+def run_bench(board: Board, pack: Pack, report: Report) -> Costs:
+    """Measure ``board``, on which ``pack`` must be active. A pack with an empty kernel takes its place for a moment.
+
+    Raises NoPack or UsageError when another pack is active, for it could not be put back.
+    """
+    status = board.require_pack(pack)
+    board.exec(_AGENT.read_text())
+    kernels = tuple(_kernel_cost(board, spec, report) for spec in pack.kernels.values())
+    report("calls of an empty kernel")
+    with _empty_kernel(board, pack, status["target"], status["pack"]["counter"]):
+        calls = CallCost(**board.eval(f"call_cycles({_CALLS})", _TIMEOUT))
+    sizes = firmware.size_report(boards.load(status["board"]))
+    return Costs(status["board"], f"{pack.name} {pack.version}", kernels, calls, sizes)
+
+
+def _kernel_cost(board: Board, spec: KernelSpec, report: Report) -> KernelCost:
+    report(spec.id)
+    sizes = _SIZES.get(spec.op, spec.test.symbols)
+    inputs = [_shape(tensor, sizes) for tensor in spec.inputs if not tensor.optional]
+    elements = math.prod(_shape(spec.outputs[0], sizes))
+
+    def per_element(call: str) -> float:
+        return float(board.eval(call, _TIMEOUT)) / elements
+
+    return KernelCost(
+        id=spec.id,
+        elements=elements,
+        aot=per_element(f"kernel_cycles({spec.id!r}, {inputs}, False)"),
+        native=per_element(f"kernel_cycles({spec.id!r}, {inputs}, True)") if spec.fallback else None,
+        micropython=per_element(f"python_cycles({spec.op!r}, {list(sizes.values())})") if spec.op in _SIZES else None,
+    )
+
+
+def _shape(tensor: Tensor, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    return tuple((sizes[dim.symbol] if dim.symbol else 1) * dim.mul // dim.div for dim in tensor.shapes[0])
+
+
+@contextmanager
+def _empty_kernel(board: Board, pack: Pack, target: str, counter: int) -> Iterator[None]:
+    """Have a kernel that does nothing on the board instead of ``pack``, which comes back in the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder)
+        (source / "empty.c").write_text(_EMPTY_C)
+        (source / "pack.toml").write_text(_EMPTY_TOML.format(target=target, counter=counter))
+        built = build_pack(source, source / "out", keys.default_or_create(), [target])
+        image = Pack.open(built).image(target)
+    try:
+        board.install(image)
+        yield
+    finally:
+        board.install(pack.image(target))

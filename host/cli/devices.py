@@ -1,0 +1,106 @@
+"""host devices, flash, push, status, repl: a board and what is on it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from host import flash as flashing
+from host import ports
+from host.board import connect
+from host.boards import Board
+from host.cli.app import host
+from host.cli.options import board_option, command, port_option
+from host.cli.output import Output, facts, table
+from host.cli.packs import default_pack
+from host.errors import UsageError
+
+
+@command(host, "devices")
+def devices(output: Output) -> None:
+    """List serial ports that may be boards, and emulated boards that run."""
+    found = ports.devices()
+    rows = [
+        (device.path, device.board or "", f"id:{device.serial}" if device.serial else "", device.description)
+        for device in found
+    ]
+    listed = table("port", "board", "serial number", "description", rows=rows) if rows else "No device."
+    output.result({"devices": [vars(device) for device in found]}, listed)
+
+
+@command(host, "flash")
+@board_option
+@port_option
+@click.option(
+    "--uf2", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Firmware other than host build's."
+)
+@click.option("--drive", type=click.Path(file_okay=False, path_type=Path), help="Where the BOOTSEL drive is mounted.")
+def flash(output: Output, board: Board, port: str | None, uf2: Path | None, drive: Path | None) -> None:
+    """Put firmware on a board, and check that the board runs it."""
+    firmware = flashing.read_firmware(board, uf2)
+    patience = flashing.PERSON_SECONDS if sys.stderr.isatty() else 0.0
+    with flashing.target(board, port, drive) as target, output.progress("copying") as progress:
+        status = flashing.flash(board, firmware, target, output.note, progress, patience)
+    data = {"board": board.name, "uf2": str(firmware.uf2), "version": status["version"], "build": status["build"]}
+    output.result(data, f"{board.title} runs kern {status['version']}, build {status['build']}, as flashed.")
+
+
+@command(host, "push")
+@click.argument("pack", type=click.Path(exists=True, path_type=Path), required=False)
+@port_option
+def push(output: Output, pack: Path | None, port: str | None) -> None:
+    """Install a pack on a board, without a restart. PACK is a folder or archive; default: the project's own."""
+    from host.pack import Pack
+
+    opened = Pack.open(pack or default_pack())
+    with connect(port) as link:
+        target = link.status()["target"]
+        image = opened.image(target)
+        with output.progress(f"pushing {opened.name} {opened.version}") as progress:
+            installed = link.install(image, progress)
+        kernels = link.kernels()
+    data = {"pack": installed, "target": target, "kernels": list(kernels)}
+    output.result(data, f"Active: {installed['name']} {installed['version']} ({target}), {', '.join(kernels)}")
+
+
+@command(host, "status")
+@port_option
+def status(output: Output, port: str | None) -> None:
+    """Show what a board runs: firmware, pack, memory, faults."""
+    with connect(port) as link:
+        found = link.status()
+        stats = link.stats()
+    output.result({**found, "stats": stats}, facts(_readable(found, stats)))
+
+
+def _readable(status: Mapping[str, Any], stats: Mapping[str, Any]) -> dict[str, str]:
+    pack = status["pack"]
+    faults = ", ".join(f"{count} {name}" for name, count in stats["faults"].items() if count) or "none"
+    return {
+        "board": f"{status['board']} ({status['target']})",
+        "firmware": f"kern {status['version']}, build {status['build']}",
+        "kernel ABI": f"{status['abi']}, AOT format {status['aot']}",
+        "pack": f"{pack['name']} {pack['version']}, {pack['image_size']} bytes in slot {pack['slot']}"
+        if pack
+        else "none",
+        "trusted keys": " ".join(status["keys"]),
+        "tensors": f"{status['arena']['free']} of {status['arena']['size']} bytes free",
+        "runtime's pool": f"{status['pool']['free']} of {status['pool']['size']} bytes free",
+        "deadline": f"{status['deadline_ms']} ms a call",
+        "calls": f"{stats['calls']}; faults: {faults}; degraded: {stats['degraded']}",
+    }
+
+
+@command(host, "repl")
+@port_option
+def repl(output: Output, port: str | None) -> int:
+    """Type at a board's REPL (mpremote's; Ctrl-] leaves)."""
+    if output.as_json or not sys.stdin.isatty():
+        raise UsageError("repl is for a person at a terminal; programs can use host.connect(port).exec(code)")
+    with ports.opened(port) as path:
+        return subprocess.run([sys.executable, "-m", "mpremote", "connect", path, "repl"], check=False).returncode

@@ -1,0 +1,85 @@
+"""host doctor, boards, build, emulate, completion: this machine and what it makes."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+import rich_click as click
+from click.shell_completion import get_completion_class
+
+from host import boards
+from host.boards import Board
+from host.cli.app import host
+from host.cli.options import board_argument, command
+from host.cli.output import Output, facts, table
+from host.cli.packs import default_key
+
+
+@command(host, "doctor")
+def doctor(output: Output) -> int:
+    """Show every part that is needed: where it is, its version, or what to do about it."""
+    from host.doctor import diagnose
+
+    found = diagnose()
+    rows = [(item.status, item.name, item.version or item.wanted, item.remedy or item.where or "") for item in found]
+    bad = [item for item in found if item.status != "ok"]
+    summary = f"{len(bad)} of {len(found)} need something." if bad else f"All {len(found)} are there."
+    output.result(
+        {"parts": [dataclasses.asdict(item) for item in found], "ok": not bad},
+        table("", "what", "version", "where, or what to do", rows=rows),
+        summary,
+    )
+    return 1 if bad else 0
+
+
+@command(host, "boards")
+def list_boards(output: Output) -> None:
+    """List the boards that firmware can be built for."""
+    known = [boards.load(name) for name in boards.names()]
+    rows = [(board.name, board.title, board.chip, board.wamrc.target_id, board.emulator or "") for board in known]
+    names = ("name", "title", "chip", "target", "emulator")
+    output.result({"boards": [dict(zip(names, row, strict=True)) for row in rows]}, table(*names, rows=rows))
+
+
+@command(host, "build")
+@board_argument
+def build(output: Output, board: Board) -> None:
+    """Build firmware for BOARD that trusts your keys."""
+    from host import firmware
+    from host.pack import keys
+
+    if not keys.public_keys():
+        default_key(output)
+    built = firmware.build_firmware(board, keys.public_keys())
+    data = {
+        "board": board.name,
+        "version": built.version,
+        "build": built.build_id,
+        "uf2": str(built.uf2),
+        "keys": [public.key_id.hex() for public in keys.public_keys()],
+    }
+    output.result(data, facts({**data, "keys": " ".join(data["keys"])}))
+
+
+@command(host, "emulate")
+@board_argument
+def emulate(output: Output, board: Board) -> None:
+    """Run an emulated BOARD until Ctrl-C; its serial port is printed first."""
+    from host import emulator
+
+    def announce(running: emulator.Running) -> None:
+        data = {"board": board.name, "port": str(running.port), "bootsel": str(running.bootsel_dir)}
+        output.result(data, str(running.port))
+        sys.stdout.flush()
+
+    emulator.serve(board.name, on_ready=announce)
+
+
+@host.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script of SHELL, as for: eval "$(host completion bash)"."""
+    found = get_completion_class(shell)
+    assert found is not None  # click has these three
+    click.echo(found(host, {}, "host", "_HOST_COMPLETE").source())

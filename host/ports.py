@@ -1,0 +1,149 @@
+"""Which board is meant: ``--port``, ``HOST_PORT``, or the only one there is.
+
+/dev/ttyACM0, COM3      a serial port's path
+id:E66118C4E3           the USB serial number
+2e8a:0005[:E66118C4E3]  USB vendor and product, and serial number
+emu:rpi_pico            an emulated board: the one that runs (`host emulate`), else one for as long as it is used
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from serial.tools import list_ports
+
+from host import boards, emulator
+from host.errors import NoDevice, UsageError
+
+EMULATED = "emu:"
+_START_SECONDS = 30.0
+_POLL = 0.05
+_USB = re.compile(r"([0-9a-f]{4}):([0-9a-f]{4})(?::(.+))?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Device:
+    """A serial port with a board on it, or a running emulated board."""
+
+    path: str
+    description: str
+    board: str | None = None
+    vid: int | None = None
+    pid: int | None = None
+    serial: str | None = None
+
+    def __str__(self) -> str:
+        usb = f" {self.vid:04x}:{self.pid:04x}" if self.vid is not None and self.pid is not None else ""
+        return f"{self.path}{usb}{f' id:{self.serial}' if self.serial else ''} ({self.description})"
+
+
+def devices() -> list[Device]:
+    """USB serial ports and running emulated boards, by path."""
+    return sorted(_usb_devices() + _emulated_devices(), key=lambda device: device.path)
+
+
+def _usb_devices() -> list[Device]:
+    kinds = {(board.usb.vid, board.usb.pid): board for board in map(boards.load, boards.names())}
+    return [
+        Device(
+            path=port.device,
+            description=port.product or port.description,
+            board=kinds[port.vid, port.pid].name if (port.vid, port.pid) in kinds else None,
+            vid=port.vid,
+            pid=port.pid,
+            serial=port.serial_number,
+        )
+        for port in list_ports.comports()
+        if port.vid is not None
+    ]
+
+
+def _emulated_devices() -> list[Device]:
+    running = ((name, emulator.find_running(name)) for name in boards.names() if boards.load(name).emulator)
+    return [
+        Device(path=EMULATED + name, description=f"emulated {boards.load(name).title} on {found.port}", board=name)
+        for name, found in running
+        if found
+    ]
+
+
+def resolve(port: str | None) -> str:
+    """The path, or ``emu:BOARD``, that ``port`` means; without it, what ``HOST_PORT`` means, or the only device.
+
+    Raises UsageError for a form that is none of the module's, and where several devices match, which it lists;
+    NoDevice where none does.
+    """
+    wanted = port or os.environ.get("HOST_PORT")
+    if not wanted:
+        return _only(devices(), "")
+    if wanted.startswith(EMULATED):
+        return EMULATED + _emulated_name(wanted)
+    if wanted.startswith("id:"):
+        return _only([device for device in devices() if device.serial == wanted[3:]], wanted)
+    usb = _USB.fullmatch(wanted)
+    if usb:
+        vid, pid, serial = int(usb[1], 16), int(usb[2], 16), usb[3]
+        matching = [device for device in devices() if (device.vid, device.pid) == (vid, pid)]
+        return _only([device for device in matching if serial in (None, device.serial)], wanted)
+    if ":" in wanted and "://" not in wanted:
+        raise UsageError(f"--port {wanted} is none of: a path, id:SERIAL, vid:pid[:serial] in hexadecimal, emu:BOARD")
+    return wanted
+
+
+def _emulated_name(port: str) -> str:
+    board = boards.load(port.removeprefix(EMULATED))
+    if board.emulator is None:
+        raise UsageError(f"board {board.name} has no emulator")
+    return board.name
+
+
+def _only(found: list[Device], wanted: str) -> str:
+    if len(found) == 1:
+        return found[0].path
+    if found:
+        listed = "\n".join(f"  {device}" for device in found)
+        reason = f"more than one device is {wanted}" if wanted else "there is more than one device"
+        raise UsageError(f"{reason}; choose one with --port:\n{listed}")
+    if wanted:
+        raise NoDevice(f"no device {wanted}; `host devices` lists what there is")
+    raise NoDevice("no board found; plug one in, or use --port emu:rpi_pico for an emulated one")
+
+
+@contextmanager
+def emulated(port: str) -> Iterator[emulator.Running]:
+    """The emulated board that ``emu:BOARD`` means: the running one, else one that runs as long as this context."""
+    name = _emulated_name(port)
+    running = emulator.find_running(name)
+    if running:
+        yield running
+    else:
+        with emulator.EmulatedBoard(name) as started:
+            yield started
+
+
+@contextmanager
+def opened(port: str | None) -> Iterator[str]:
+    """The path of the serial port that ``port`` means, with an emulated board behind it if it means one."""
+    meant = resolve(port)
+    if not meant.startswith(EMULATED):
+        yield meant
+        return
+    with emulated(meant) as running:
+        yield str(_port_of(running))
+
+
+def _port_of(running: emulator.Running) -> Path:
+    """The emulated board's port, which it has some time after its start. Raises NoDevice when it has no firmware."""
+    end = time.monotonic() + _START_SECONDS
+    while not running.bootsel_dir.is_dir():
+        if running.port.exists() or time.monotonic() > end:
+            return running.wait_for_port(0)
+        time.sleep(_POLL)
+    flash = f"host flash --board {running.board} --port {EMULATED}{running.board}"
+    raise NoDevice(f"the emulated board is in BOOTSEL, for it has no firmware; flash it with: {flash}")

@@ -1,0 +1,125 @@
+"""Flashing, on the emulated board: as an emulated one, and as a real one is found, by its port and its drive."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import serial
+
+from host import boards, flash
+from host.board import connect
+from host.emulator import EmulatedBoard
+from host.errors import BuildError, CheckFailed, DeviceTimeout, NoDevice
+from host.flash import Firmware
+
+PICO = boards.load("rpi_pico")
+
+
+@pytest.fixture
+def blank(state_dir: Path) -> EmulatedBoard:
+    """An emulated Pico as it comes from the factory, not yet powered."""
+    return EmulatedBoard("rpi_pico")
+
+
+@pytest.fixture
+def firmware(firmware_uf2: Path) -> Firmware:
+    """What `host build rpi_pico` made."""
+    return flash.read_firmware(PICO, firmware_uf2)
+
+
+def put(firmware: Firmware, target: flash.Target, patience: float = 0) -> dict[str, object]:
+    return flash.flash(PICO, firmware, target, report=lambda text: None, patience=patience)
+
+
+def test_a_blank_emulated_board_runs_what_was_flashed(blank: EmulatedBoard, firmware: Firmware) -> None:
+    progress: list[tuple[int, int]] = []
+    with blank, flash.target(PICO, "emu:rpi_pico") as target:
+        status = flash.flash(PICO, firmware, target, lambda text: None, lambda *amounts: progress.append(amounts))
+    assert (status["build"], status["version"]) == (firmware.build, firmware.version)
+    assert progress[-1] == (firmware.uf2.stat().st_size,) * 2
+
+
+def test_a_running_board_is_rebooted_first_and_keeps_its_pack(
+    blank: EmulatedBoard, firmware: Firmware, core_pack: Path
+) -> None:
+    from host.pack import Pack
+
+    with blank:
+        with flash.target(PICO, "emu:rpi_pico") as target:
+            put(firmware, target)
+        with connect("emu:rpi_pico") as board:
+            installed = board.install(Pack.open(core_pack).image("thumbv6m-soft"))
+        with flash.target(PICO, "emu:rpi_pico") as target:
+            status = put(firmware, target)
+    assert status["pack"] == installed
+
+
+def test_a_port_and_a_drive_are_flashed_as_a_real_board_is(blank: EmulatedBoard, firmware: Firmware) -> None:
+    with blank:
+        with flash.target(PICO, str(blank.port), blank.wait_for_bootsel()) as target:
+            put(firmware, target)
+        with flash.target(PICO, str(blank.port), blank.bootsel_dir) as target:
+            assert target.drive() is None
+            assert put(firmware, target)["build"] == firmware.build
+
+
+def test_a_board_whose_repl_does_not_answer_is_touched_at_1200_baud(
+    blank: EmulatedBoard, firmware: Firmware, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C is switched off and a program runs: nothing but the touch gets through."""
+    with blank:
+        with flash.target(PICO, "emu:rpi_pico") as target:
+            put(firmware, target)
+        with serial.Serial(str(blank.wait_for_port()), timeout=5) as port:
+            port.write(
+                b"\r\x03\x02import micropython, time; micropython.kbd_intr(-1)\rwhile True: time.sleep_ms(5)\r\r\r"
+            )
+            port.read_until(b"sleep_ms(5)")
+        with flash.target(PICO, "emu:rpi_pico") as target:
+            assert put(firmware, target)["build"] == firmware.build
+
+
+def test_other_firmware_than_announced_is_found_out(blank: EmulatedBoard, firmware: Firmware, tmp_path: Path) -> None:
+    shutil.copy(firmware.uf2, tmp_path / "firmware.uf2")
+    (tmp_path / "firmware.json").write_text(json.dumps({"build_id": "another", "version": firmware.version}))
+    with blank, flash.target(PICO, "emu:rpi_pico") as target, pytest.raises(CheckFailed, match="another"):
+        put(flash.read_firmware(PICO, tmp_path / "firmware.uf2"), target)
+
+
+def test_a_file_that_the_boot_rom_ignores_is_reported(
+    blank: EmulatedBoard, firmware: Firmware, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flash, "START_SECONDS", 2.0)
+    (tmp_path / "firmware.uf2").write_bytes(b"not a UF2 file" * 100)
+    with blank, flash.target(PICO, "emu:rpi_pico") as target, pytest.raises(DeviceTimeout, match="did not take"):
+        put(Firmware(tmp_path / "firmware.uf2", "x", "0"), target)
+
+
+def test_firmware_that_was_not_built_says_how_to_build_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOST_BUILD_DIR", str(tmp_path))
+    with pytest.raises(BuildError, match="host build rpi_pico"):
+        flash.read_firmware(PICO)
+
+
+def test_firmware_without_its_description_cannot_be_checked(tmp_path: Path) -> None:
+    (tmp_path / "other.uf2").touch()
+    with pytest.raises(BuildError, match=r"firmware\.json"):
+        flash.read_firmware(PICO, tmp_path / "other.uf2")
+
+
+def test_no_board_at_all_says_to_hold_bootsel(firmware: Firmware, tmp_path: Path) -> None:
+    with flash.target(PICO, str(tmp_path / "none"), tmp_path) as target, pytest.raises(NoDevice, match="hold BOOTSEL"):
+        put(firmware, target)
+
+
+def test_a_drive_is_known_by_its_board_id(tmp_path: Path) -> None:
+    assert flash.board_id(tmp_path) is None
+    (tmp_path / "INFO_UF2.TXT").write_text("UF2 Bootloader v3.0\r\nModel: Raspberry Pi RP2\r\nBoard-ID: RPI-RP2\r\n")
+    assert flash.board_id(tmp_path) == "RPI-RP2"
+
+
+def test_every_mounted_place_is_a_folder() -> None:
+    assert all(place.is_absolute() for place in flash.mounted())
