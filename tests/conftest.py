@@ -1,0 +1,91 @@
+"""Fixtures: the real firmware, pack and emulated board that the tests run on.
+
+Keys, flash images and builds go to folders of the tests' own, so that nothing of the user's is touched. What is built
+stays in ``build/test`` and is reused while its inputs do not change.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TEST_BUILD = ROOT / "build" / "test"
+os.environ["HOST_BUILD_DIR"] = str(TEST_BUILD)
+os.environ["HOST_CONFIG_DIR"] = str(TEST_BUILD / "config")
+os.environ.pop("HOST_PORT", None)
+
+from host.emulator import EmulatedBoard  # noqa: E402
+
+from host import boards, firmware, pack  # noqa: E402
+from host.board import Board, connect  # noqa: E402
+from host.pack import keys  # noqa: E402
+
+RunHost = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state folder of the test's own: no emulated board of anyone else is in it."""
+    folder = tmp_path / "state"
+    monkeypatch.setenv("HOST_STATE_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def firmware_uf2() -> Path:
+    """The rpi_pico firmware, trusting the tests' key."""
+    keys.default_or_create()
+    return firmware.build_firmware(boards.load("rpi_pico"), keys.public_keys()).uf2
+
+
+@pytest.fixture(scope="session")
+def core_pack() -> Path:
+    """The project's own pack, built and signed with the tests' key."""
+    return pack.build_pack(ROOT / "kernels_aot", TEST_BUILD / "packs", keys.default_or_create())
+
+
+@pytest.fixture(scope="session")
+def emulated_board(
+    firmware_uf2: Path, core_pack: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EmulatedBoard]:
+    """An emulated Pico, flashed through its BOOTSEL drive, with the core pack installed."""
+    folder = tmp_path_factory.mktemp("emulator")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOST_STATE_DIR", str(folder))
+        with EmulatedBoard("rpi_pico", flash=folder / "flash.bin") as emulated:
+            drive = emulated.wait_for_bootsel(30)
+            (drive / "firmware.uf2").write_bytes(firmware_uf2.read_bytes())
+            with connect(str(emulated.wait_for_port(30))) as board:
+                board.install(pack.Pack.open(core_pack).image("thumbv6m-soft"))
+            yield emulated
+
+
+@pytest.fixture
+def board(emulated_board: EmulatedBoard) -> Iterator[Board]:
+    """The emulated Pico over its serial port, freshly reset."""
+    with connect(str(emulated_board.wait_for_port(30))) as link:
+        link.soft_reset()
+        yield link
+
+
+@pytest.fixture
+def cli() -> RunHost:
+    """Runs the real ``host`` command and returns the finished process; keyword arguments set environment variables."""
+
+    def run(*args: str | Path, timeout: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "host", *map(str, args)],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env={**os.environ, "NO_COLOR": "1", **env},
+            check=False,
+        )
+
+    return run

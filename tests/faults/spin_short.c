@@ -1,0 +1,10 @@
+#include "faults.h"
+
+// Loops for ever, with a budget of one tick in its manifest.
+KERNEL_EXPORT(spin_short)(uint32_t descriptor) {
+    struct fault_call call = fault_call(descriptor);
+    while (call.arg) {
+        __asm__ volatile ("");
+    }
+    return fault_copy(call);
+}
