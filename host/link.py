@@ -161,10 +161,20 @@ def _enter_raw_repl(transport: SerialTransport, timeout: float) -> None:
     while True:
         try:
             transport.enter_raw_repl(soft_reset=False, timeout_overall=_TICK)
+            _synchronise(transport)
             return
         except TransportError:
             if time.monotonic() > end:
                 raise
+
+
+def _synchronise(transport: SerialTransport) -> None:
+    """Skip whatever is still on its way, such as a second banner: all comes before the answer to a question of ours."""
+    nonce = os.urandom(4).hex()
+    transport.serial.write(f"print('{nonce}')\x04".encode())
+    answer = f"{nonce}\r\n\x04\x04".encode()  # mpremote wants the prompt after it for itself
+    if not transport.read_until(1, answer, timeout_overall=_TICK).endswith(answer):
+        raise TransportError("the raw REPL does not answer")
 
 
 def _close(transport: SerialTransport) -> None:

@@ -160,24 +160,9 @@ AWKWARD += [0x4AFFFFFF, 0x4B000000, 0x4B000001, 0x4F000000, 0x5EFFFFFF, 0x7F7FFF
 @pytest.fixture(scope="session")
 def operators(build: Build) -> Callable[..., NDArray[np.uint64]]:
     """Apply a float operator of the firmware to arrays of bits."""
-    # Where code lies in the board's RAM has no meaning here.
     program = build("floats_check", ["floats.c"])
     names = ["abs", "sqrt", "ceil", "floor", "trunc", "nearest", "min", "max"]
     names += ["compare", "from_i64", "from_u64", "to_i64", "to_u64"]
-        "abs",
-        "sqrt",
-        "ceil",
-        "floor",
-        "trunc",
-        "nearest",
-        "min",
-        "max",
-        "compare",
-        "from_i64",
-        "from_u64",
-        "to_i64",
-        "to_u64",
-    ]
 
     def apply(
         name: str, a: NDArray[np.uint32], b: NDArray[np.uint32] | None = None, condition: int = 0

@@ -3,8 +3,8 @@
 // A block goes on past conditional branches that are not taken and ends where the next address is not known, or
 // after MAX_INSTRUCTIONS. It is made twice: compact at first, and fast when it has run HOT times. Code in SRAM is watched in granules of 64 bytes; a granule that is written to again and again
 // (data beside code) is no longer translated but run an instruction at a time.
-import { ALL_FLAGS, SRAM_SIZE, flagBits, isWide, storeFlags, translate } from './thumb.mjs';
-import { FLASH_SIZE, FLASH_START, SRAM_START, ROM_SIZE } from './memory.mjs';
+import { FLASH_SIZE, FLASH_START, ROM_SIZE, SRAM_SIZE, SRAM_START } from './memory.mjs';
+import { ALL_FLAGS, flagBits, isWide, storeFlags, translate } from './thumb.mjs';
 
 const MAX_INSTRUCTIONS = 48;
 const MAX_BYTES = 4 * MAX_INSTRUCTIONS;

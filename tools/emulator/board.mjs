@@ -86,7 +86,6 @@ export class Board {
     mcu.logger = { debug() {}, info() {}, warn() {}, error: (_component, message) => this.user.onEvent({ event: 'unsupported', message }) };
     mcu.bootrom.set(this.rom);
     mcu.flash.set(this.flash.bytes);
-    mcu.onBreak = () => {};
     const watchdog = mcu.peripherals[WATCHDOG];
     watchdog.onWatchdogTrigger = () => {
       this.watchdogFired = true;

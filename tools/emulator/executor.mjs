@@ -209,5 +209,5 @@ export function createExecutor(mcu, { onRomTrap, onHardFault }) {
     }
   }
 
-  return { run, advance, cyclesToAlarm, flashChanged: blocks.flashChanged, flags: f };
+  return { run, advance, cyclesToAlarm, flashChanged: blocks.flashChanged };
 }

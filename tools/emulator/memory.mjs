@@ -6,7 +6,7 @@ export const ROM_SIZE = 0x4000;
 export const FLASH_START = 0x10000000;
 export const FLASH_SIZE = 2 * 1024 * 1024;
 export const SRAM_START = 0x20000000;
-const SRAM_SIZE = 0x42000;
+export const SRAM_SIZE = 0x42000;
 const FLASH_END = 0x14000000; // four windows of 16 MB on the same chip, whose 2 MB repeat in each
 const DPRAM_START = 0x50100000;
 const DPRAM_SIZE = 0x1000;
@@ -19,8 +19,7 @@ const hex = (address) => `0x${(address >>> 0).toString(16).padStart(8, '0')}`;
 export function createMemory(mcu) {
   const { sram, flash, usbDPRAM } = mcu;
   const rom = new Uint8Array(mcu.bootrom.buffer);
-  const view = (bytes) => new DataView(bytes.buffer);
-  const sramView = view(sram), flashView = view(flash), romView = view(rom), dpramView = view(usbDPRAM);
+  const [romView, flashView, sramView, dpramView] = [rom, flash, sram, usbDPRAM].map((bytes) => new DataView(bytes.buffer));
 
   function check(address, mask, what) {
     if (address & mask) {
@@ -43,6 +42,11 @@ export function createMemory(mcu) {
       return [dpramView, address - DPRAM_START];
     }
     return null;
+  }
+
+  function peek(address, size, get) {
+    const found = plain(address >>> 0);
+    return found && found[1] + size <= found[0].byteLength ? get(...found) : undefined;
   }
 
   function requireDevice(address, what) {
@@ -89,8 +93,8 @@ export function createMemory(mcu) {
     isCode: (address) => (address >>> 0 < ROM_SIZE) || (address >= FLASH_START && address < FLASH_END)
       || (address >= SRAM_START && address < SRAM_START + SRAM_SIZE),
     /** Halfword and word of an address where `isCode` holds; 0 and undefined elsewhere. */
-    halfword: (address) => { const found = plain(address >>> 0); return found && found[1] + 2 <= found[0].byteLength ? found[0].getUint16(found[1], true) : 0; },
-    word: (address) => { const found = plain(address >>> 0); return found && found[1] + 4 <= found[0].byteLength ? found[0].getInt32(found[1], true) : undefined; },
+    halfword: (address) => peek(address, 2, (view, offset) => view.getUint16(offset, true)) ?? 0,
+    word: (address) => peek(address, 4, (view, offset) => view.getInt32(offset, true)),
 
     /** Typed views for translated code, by the names that thumb.mjs uses. */
     views: {

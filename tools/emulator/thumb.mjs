@@ -12,8 +12,8 @@
 // An exit is `return k + cycles` with r[15] set. Cycle counts are those of the Cortex-M0+ manual with zero-wait memory;
 // whatever is not plain memory exits the function after the instruction, so that time and interrupts stay exact.
 
-const SRAM_START = 0x20000000;
-export const SRAM_SIZE = 0x42000;
+import { SRAM_SIZE, SRAM_START } from './memory.mjs';
+
 const FLAG_BITS = { n: 1, z: 2, c: 4, v: 8 };
 export const ALL_FLAGS = 15;
 
