@@ -278,13 +278,14 @@ static mp_obj_t kern_install(mp_obj_t source) {
     if (state.installing || guard_busy()) {
         mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("another installation or a kernel is under way"));
     }
-    struct gate_pack *candidate = &state.packs[store_idle(&state.store)];
     state.installing = true;
     nlr_buf_t nlr;
     if (nlr_push(&nlr) == 0) {
         install(source);
         nlr_pop();
     } else {
+        // Found here: a local variable from before nlr_push may have been overwritten since.
+        struct gate_pack *candidate = &state.packs[store_idle(&state.store)];
         engine_unload(candidate);
         *candidate = (struct gate_pack) { 0 };
         state.installing = false;
