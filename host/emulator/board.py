@@ -365,7 +365,8 @@ class EmulatedBoard(instances.Running):
             self._end_process()
         elif name == "reset":
             self._close_port()
-        elif name == "connected" and self._port is None:
+        elif name == "connected":
+            self._close_port()
             self._port = PtyPort(self.port)
         self._tell(name, **event)
 

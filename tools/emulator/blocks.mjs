@@ -1,8 +1,9 @@
 // Runs of instructions translated to JavaScript functions, kept by address until what they were read from changes.
 //
-// A block goes on past conditional branches that are not taken and ends where the next address is not known, or
-// after MAX_INSTRUCTIONS. It is made twice: compact at first, and fast when it has run HOT times. Code in SRAM is watched in granules of 64 bytes; a granule that is written to again and again
-// (data beside code) is no longer translated but run an instruction at a time.
+// A block goes on past conditional branches that are not taken and ends where the next address is not known, or after
+// MAX_INSTRUCTIONS. It is made twice: compact at first, and fast once it has run HOT times. Code in SRAM is watched in
+// granules of 64 bytes; a granule that is written to again and again (data beside code) is no longer translated but run an
+// instruction at a time.
 import { FLASH_SIZE, FLASH_START, ROM_SIZE, SRAM_SIZE, SRAM_START } from './memory.mjs';
 import { ALL_FLAGS, flagBits, isWide, storeFlags, translate } from './thumb.mjs';
 
@@ -18,8 +19,9 @@ export function createBlocks(memory, environment) {
   const rewrites = new Uint16Array(SRAM_SIZE / GRANULE);
   const functions = []; // shared by blocks
   const scope = { ...environment, ...memory.views, P: watched, wrote, H: functions };
-  // one function whose scope every block is made in: half the cost of a `new Function` each (strict, or names are looked up late)
-  const make = new Function('scope', `'use strict'; const { ${Object.keys(scope).join(', ')} } = scope; return (source) => eval(source);`)(scope);
+  // one scope that every block is made in: half the cost of a `new Function` each. Strict, or names would be looked up late
+  const make = new Function('scope',
+    `'use strict'; const { ${Object.keys(scope).join(', ')} } = scope; return (source) => eval(source);`)(scope);
   const [flash, rom, sram] = [FLASH_SIZE, ROM_SIZE, SRAM_SIZE].map((size) => new Array(size / 2).fill(null));
   const singles = new Map();
   const functionNames = new Map(); // their sources → how a block calls them
@@ -30,6 +32,7 @@ export function createBlocks(memory, environment) {
   /** Literals of code in flash and ROM cannot change while the block lives. */
   const constant = (address) => (inSram(address) ? undefined : memory.word(address));
 
+  /** How a block calls the function with these parameters and this body, which is made once. */
   function shared(parameters, body) {
     const source = `(function (${parameters}) { 'use strict'; let a = 0, s = 0, t = 0, x = 0; ${body} return 0; })`;
     if (!functionNames.has(source)) {
@@ -39,6 +42,7 @@ export function createBlocks(memory, environment) {
     return functionNames.get(source);
   }
 
+  /** A block of at most `limit` instructions from `start`, with memory accesses written out if `inline`. */
   function compile(start, limit, inline) {
     const parts = [];
     let pc = start, cycles = 0, ends = false;
@@ -65,7 +69,7 @@ ${tail} } })`;
   function body(parts) {
     let live = ALL_FLAGS;
     const lines = [];
-    for (const part of parts.toReversed()) {
+    for (const part of [...parts].reverse()) {
       lines.push(`${part.code} ${storeFlags(part.flags, live)}`);
       live = part.exits ? ALL_FLAGS : live & ~flagBits(part.flags) | part.uses;
     }
@@ -80,7 +84,8 @@ ${tail} } })`;
     }
     if (inSram(pc)) {
       const index = pc - SRAM_START >> 1;
-      return sram[index] ?? (rewrites[index >> 5] > GIVE_UP_AFTER ? null : watch(index, compile(pc, MAX_INSTRUCTIONS, false)));
+      const changing = rewrites[index >> 5] > GIVE_UP_AFTER;
+      return sram[index] ?? (changing ? null : watch(index, compile(pc, MAX_INSTRUCTIONS, false)));
     }
     if (pc >>> 0 < ROM_SIZE) {
       return rom[pc >> 1] ?? (rom[pc >> 1] = compile(pc, MAX_INSTRUCTIONS, false));
@@ -120,7 +125,7 @@ ${tail} } })`;
     }
     watched[granule] = 0;
     rewrites[granule]++;
-    const first = Math.max(0, offset - MAX_BYTES >> 1), end = (granule + 1) * GRANULE >> 1;
+    const first = Math.max(0, granule * GRANULE - MAX_BYTES) >> 1, end = (granule + 1) * GRANULE >> 1;
     for (let index = first; index < end; index++) {
       sram[index] = null;
     }
@@ -129,7 +134,7 @@ ${tail} } })`;
   /** Called when flash from `offset` on, `length` bytes, got other contents. */
   function flashChanged(offset, length) {
     const end = offset + length >> 1;
-    for (let index = Math.max(0, offset - MAX_BYTES - LITERAL_REACH >> 1); index < end; index++) {
+    for (let index = Math.max(0, offset - MAX_BYTES - LITERAL_REACH) >> 1; index < end; index++) {
       flash[index] = null;
     }
     singles.clear();

@@ -1,5 +1,5 @@
 // A Raspberry Pi Pico: the chip with our boot ROM, its flash, and a USB cable. A reset makes a new chip, so that every
-// register is what it is at power-up; what survives one (flash, watchdog scratch, cycle count) is carried over.
+// register is what it is at power-up; what survives one (flash, RAM, watchdog scratch, cycle count) is carried over.
 import { correct } from './corrections.mjs';
 import { installCycleCounter } from './cycle-counter.mjs';
 import { createExecutor } from './executor.mjs';
@@ -81,9 +81,12 @@ export class Board {
   #boot(cycles) {
     this.past = this.mcu ? this.nanos : 0;
     this.watchdogFired = this.inBootsel = false;
+    const sram = this.mcu?.sram ?? [];
     this.mcu = new RP2040();
     const { mcu } = this;
-    mcu.logger = { debug() {}, info() {}, warn() {}, error: (_component, message) => this.user.onEvent({ event: 'unsupported', message }) };
+    mcu.sram.set(sram);
+    const unsupported = (_component, message) => this.user.onEvent({ event: 'unsupported', message });
+    mcu.logger = { debug() {}, info() {}, warn() {}, error: unsupported };
     mcu.bootrom.set(this.rom);
     mcu.flash.set(this.flash.bytes);
     const watchdog = mcu.peripherals[WATCHDOG];

@@ -107,12 +107,12 @@ function loop() {
   }
 }
 
-/** Busy code may run faster than real time: that is no time ahead of the wall that a sleep would have to wait for. */
+/** However long busy code takes on this machine, a sleep afterwards takes as long as it says. */
 function runBatch() {
   const ahead = Math.min(lag(), 0);
   try {
     board.run(BATCH_CYCLES);
-    origin += Math.min(lag() - ahead, 0);
+    origin += lag() - ahead;
   } catch (error) {
     if (error instanceof PowerCut) {
       end({ event: 'power_cut', message: error.message });

@@ -1,5 +1,6 @@
-// The RP2040's address map as a program sees it, with the faults of ARMv6-M: rp2040js itself lets unaligned accesses
-// and addresses with nothing behind them pass, and lets stores change ROM and flash. The chip ignores those: TinyUSB counts on it.
+// The RP2040's address map as a program sees it, with the faults of ARMv6-M: rp2040js itself lets unaligned accesses and
+// addresses with nothing behind them pass. It also lets stores change ROM and flash, which on the chip do nothing at all
+// (XIP_CTRL's ERR_BADWRITE is 0); TinyUSB counts on that.
 import { HardFault } from './hardfault.mjs';
 
 export const ROM_SIZE = 0x4000;

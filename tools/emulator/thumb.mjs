@@ -1,17 +1,17 @@
 // Translates one ARMv6-M instruction into JavaScript source.
 //
-// The source runs inside a function that translator.mjs wraps around it. It sees
+// The source runs inside a function that blocks.mjs wraps around it. It sees
 //   r            Int32Array, r0 to r15
 //   f            Int32Array, the flags' sources: N is f[0] < 0, Z is f[1] == 0, C is f[2] (0 or 1), V is f[3] < 0
 //   a b s t x    temporaries
 //   k            cycles that the function took before the block's first instruction (a loop goes round inside it)
 //   S8 S16 S32   SRAM as bytes, halfwords, words; F8 F16 F32 the flash
+//   H            functions that blocks share
 //   P            one byte for each 64 bytes of SRAM: not 0 where translated code was read from; wrote(offset) forgets it
 //   isQuick quickRead quickWrite   the processor's own peripherals, which answer at once and change nothing else
 //   primask setPrimask sync read8.. write8.. accessCycles jump system   the slow paths, from executor.mjs
 // An exit is `return k + cycles` with r[15] set. Cycle counts are those of the Cortex-M0+ manual with zero-wait memory;
 // whatever is not plain memory exits the function after the instruction, so that time and interrupts stay exact.
-
 import { SRAM_SIZE, SRAM_START } from './memory.mjs';
 
 const FLAG_BITS = { n: 1, z: 2, c: 4, v: 8 };
@@ -62,7 +62,8 @@ function load(i, d, address, width, signed = false) {
 if ((t >>> 0) < ${SRAM_SIZE}${aligned}) r[${to}] = ${extend(`S${width}[t >> ${shift}]`)};
 else if ((a >>> 21) === 128${aligned}) r[${to}] = ${extend(`F${width}[(a & 0x1fffff) >> ${shift}]`)};
 ${width === 32 ? quick(at, `r[${to}] = quickRead(a);`) : ''}
-else { r[15] = ${at.pc}; sync(${at.at}); x = read${width}(a); r[${to}] = ${extend('x')}; r[15] = ${at.next}; return ${at.at} + accessCycles(a, false); }`;
+else { r[15] = ${at.pc}; sync(${at.at}); x = read${width}(a); r[${to}] = ${extend('x')};
+r[15] = ${at.next}; return ${at.at} + accessCycles(a, false); }`;
   return { code: memoryAccess(i, ['d', 'address'], [d, address], template), cycles: 2, exits: true };
 }
 
@@ -71,9 +72,11 @@ function save(i, d, address, width) {
   const mask = width / 8 - 1, shift = width >> 4;
   const aligned = mask ? ` && !(t & ${mask})` : '';
   const template = (at, from, to) => `a = ${to}; t = (a - ${SRAM_START}) | 0;
-if ((t >>> 0) < ${SRAM_SIZE}${aligned}) { S${width}[t >> ${shift}] = r[${from}]; if (P[t >> 6]) { wrote(t); r[15] = ${at.next}; return ${at.at} + 2; } }
+if ((t >>> 0) < ${SRAM_SIZE}${aligned}) { S${width}[t >> ${shift}] = r[${from}];
+if (P[t >> 6]) { wrote(t); r[15] = ${at.next}; return ${at.at} + 2; } }
 ${width === 32 ? quick(at, `quickWrite(a, r[${from}]);`) : ''}
-else { r[15] = ${at.pc}; sync(${at.at}); write${width}(a, r[${from}]); r[15] = ${at.next}; return ${at.at} + accessCycles(a, true); }`;
+else { r[15] = ${at.pc}; sync(${at.at}); write${width}(a, r[${from}]);
+r[15] = ${at.next}; return ${at.at} + accessCycles(a, true); }`;
   return { code: memoryAccess(i, ['d', 'address'], [d, address], template), cycles: 2, exits: true };
 }
 
@@ -102,7 +105,8 @@ function saveMultiple(i, address, list, writeBack, value) {
   const slow = registers.map((n, w) => `write32(a + ${4 * w}, r[${n}]);`).join(' ');
   const template = (at) => `a = ${address}; t = (a - ${SRAM_START}) | 0;
 if ((t >>> 0) <= ${SRAM_SIZE - 4 * words} && !(t & 3)) { s = t >> 2; ${to} r[${writeBack}] = ${value};
-if (P[t >> 6] | P[(t + ${4 * words - 4}) >> 6]) { wrote(t); wrote(t + ${4 * words - 4}); r[15] = ${at.next}; return ${at.at} + ${cycles}; } }
+if (P[t >> 6] | P[(t + ${4 * words - 4}) >> 6]) { wrote(t); wrote(t + ${4 * words - 4});
+r[15] = ${at.next}; return ${at.at} + ${cycles}; } }
 else { r[15] = ${at.pc}; sync(${at.at}); ${slow} r[${writeBack}] = ${value}; r[15] = ${at.next}; return ${at.at} + ${cycles}; }`;
   return { code: memoryAccess(i, [], [], template), cycles, exits: true };
 }
@@ -285,8 +289,14 @@ const byTopBits = [
   ({ op }) => plain(`r[${op >> 8 & 7}] = r[13] + ${4 * (op & 255)};`),
   miscellaneous,
   miscellaneous,
-  (i) => { const n = i.op >> 8 & 7, list = i.op & 255; return saveMultiple(i, `r[${n}]`, list, n, `a + ${4 * bits(list).length}`); },
-  (i) => { const n = i.op >> 8 & 7, list = i.op & 255; return loadMultiple(i, n, list, list >> n & 1 ? -1 : n, false); },
+  (i) => {
+    const n = i.op >> 8 & 7, list = i.op & 255;
+    return saveMultiple(i, `r[${n}]`, list, n, `a + ${4 * bits(list).length}`);
+  },
+  (i) => {
+    const n = i.op >> 8 & 7, list = i.op & 255;
+    return loadMultiple(i, n, list, list >> n & 1 ? -1 : n, false);
+  },
   conditionalBranch,
   conditionalBranch,
   (i) => ({ code: leaveTo(i, i.pc + 4 + (i.op << 21 >> 20), 2), cycles: 2, ends: true, closed: true }),
@@ -296,11 +306,20 @@ const byTopBits = [
 ];
 
 /**
- * Translates the instruction `{pc, op, op2, at, start, inline, shared, constant}`: its address, its halfwords, the source of
- * the cycle count before it, the block's first address, whether memory accesses are written out, a function that
- * returns the source of a shared function given its parameters and body, and one that gives the value of a literal that cannot change. Returns `{code, next, cycles, flags, uses, exits, ends, closed}`: the source; the address behind it; its cycles
- * when it neither branches nor leaves plain memory; the sources of the flags it sets; the flags it reads; whether the function may be
- * left in its middle; whether it ends the block; and whether the source itself returns.
+ * Translates `instruction`:
+ *   pc op op2  its address and halfwords
+ *   at         source of the cycle count before it
+ *   start      first address of its block
+ *   inline     whether memory accesses are written out
+ *   shared     gives the source that calls a shared function with these parameters and this body
+ *   constant   gives the value of a literal that cannot change, or undefined
+ * Returns
+ *   code       the source
+ *   next       the address behind it
+ *   cycles     what it takes when it neither branches nor leaves plain memory
+ *   flags      sources of the flags that it sets, by name; uses: the flags that it reads, as bits
+ *   exits      whether the function may be left in its middle
+ *   ends       whether the block ends with it; closed: whether its source returns by itself
  */
 export function translate(instruction) {
   const next = instruction.pc + (isWide(instruction.op) ? 4 : 2);

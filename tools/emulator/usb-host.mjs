@@ -153,7 +153,8 @@ export class UsbHost {
   }
 
   #in(value, index, length) {
-    return { setup: [FROM_DEVICE, GET_DESCRIPTOR, ...u16(value), ...u16(index), ...u16(length)], data: [], length, fromDevice: true };
+    const setup = [FROM_DEVICE, GET_DESCRIPTOR, ...u16(value), ...u16(index), ...u16(length)];
+    return { setup, data: [], length, fromDevice: true };
   }
 
   #run(script) {
