@@ -20,10 +20,9 @@ os.environ["HOST_BUILD_DIR"] = str(TEST_BUILD)
 os.environ["HOST_CONFIG_DIR"] = str(TEST_BUILD / "config")
 os.environ.pop("HOST_PORT", None)
 
-from host.emulator import EmulatedBoard  # noqa: E402
-
 from host import boards, firmware, pack  # noqa: E402
 from host.board import Board, connect  # noqa: E402
+from host.emulator import EmulatedBoard  # noqa: E402
 from host.pack import keys  # noqa: E402
 
 RunHost = Callable[..., "subprocess.CompletedProcess[str]"]

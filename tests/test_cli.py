@@ -382,8 +382,11 @@ def start(*args: str) -> subprocess.Popen[str]:
 
 def holds(pid: int, port: str) -> bool:
     """Whether that process has the port open."""
-    files = Path(f"/proc/{pid}/fd")
-    return any(file.resolve() == Path(port).resolve() for file in files.iterdir())
+    wanted = os.path.realpath(port)
+    try:
+        return any(file.readlink() == Path(wanted) for file in Path(f"/proc/{pid}/fd").iterdir())
+    except FileNotFoundError:  # it closed a file while we looked
+        return False
 
 
 def test_the_public_names_are_the_packages() -> None:

@@ -180,6 +180,11 @@ def test_machine_bootloader_enters_bootsel_and_the_port_vanishes(board: Emulated
     assert not drive.exists()
 
 
+def test_a_touch_at_1200_baud_enters_bootsel(board: EmulatedBoard) -> None:
+    serial.Serial(str(board.wait_for_port()), 1200).close()
+    board.wait_for_bootsel(10)
+
+
 def test_the_button_at_power_up_enters_bootsel(board: EmulatedBoard) -> None:
     board.enter_bootsel()
     assert board.wait_for_bootsel().is_dir()

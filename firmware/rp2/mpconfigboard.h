@@ -7,3 +7,6 @@
 
 void kern_soft_reset(void);
 #define MICROPY_BOARD_END_SOFT_RESET() kern_soft_reset()
+
+// Opening the port at 1200 baud restarts into the boot ROM: how `host flash` reboots a board whose REPL does not answer.
+#define MICROPY_HW_USB_CDC_1200BPS_TOUCH (1)
