@@ -110,7 +110,7 @@ class UndefinedElement(KernelError):
 
 
 class NativeFault(KernelError):
-    """The processor faulted inside the kernel, which WebAssembly code by itself cannot cause."""
+    """The processor faulted inside the kernel, as a Cortex-M0+ does at a misaligned access."""
 
     code = -11
 

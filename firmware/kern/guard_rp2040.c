@@ -64,6 +64,8 @@ int guard_run(struct guard_call *call, uint32_t deadline_us) {
     systick_hw->csr = 5;
     if (deadline_us != GUARD_NO_DEADLINE) {
         arm(deadline_us);
+    } else {
+        guard.deadline = timer_hw->timerawl + INT32_MAX; // a stale interrupt must not take the last call's for this one's
     }
     uint32_t start = systick_hw->cvr;
     int code = guard_enter(call);

@@ -233,8 +233,7 @@ static uint32_t receive(struct source *source) {
         length += have;
         mp_event_handle_nowait(); // USB goes on, and Ctrl-C ends this
     }
-    m_del(uint8_t, chunk, CHUNK);
-    return length;
+    return length; // the chunk is left to the garbage collector: a source may have kept its memoryview
 }
 
 // ---- kern.install(source) ----
