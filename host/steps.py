@@ -55,8 +55,9 @@ def run(
     with process:
         assert process.stdout is not None
         for line in process.stdout:
-            tail.append(line.rstrip()[:_WIDTH])
+            tail.append(line.rstrip())
             show(tail[-1])
     if process.returncode != 0:
-        raise BuildError(f"{words[0]} failed with code {process.returncode}:\n" + "\n".join(tail))
+        shown = "\n".join(line[:_WIDTH] for line in tail)
+        raise BuildError(f"{words[0]} failed with code {process.returncode}:\n{shown}")
     return "\n".join(tail)
