@@ -182,7 +182,8 @@ def _on_board(
 def check(output: Output, port: str | None, seed: int, count: int, only: Sequence[str], pack: Path | None) -> int:
     """Compare a board with Wasmtime, bit by bit, and both with a float64 reference.
 
-    The exit code is 1 when a bit differs, or a result is further from the reference than it may be.
+    MicroPython on the board starts anew. The exit code is 1 when a bit differs, or a result is further from the
+    reference than it may be.
     """
     from host.board import connect
     from host.check import run_check
@@ -191,6 +192,7 @@ def check(output: Output, port: str | None, seed: int, count: int, only: Sequenc
 
     opened = Pack.open(pack or default_pack())
     with connect(port) as board, Runtime() as runtime, output.progress("checking", unit="cases") as progress:
+        board.soft_reset()  # tensors that a session at the REPL left would take the largest cases' room
         status = board.require_pack(opened)
         runtime.install(opened)
         checked = _only(opened, only)
@@ -244,13 +246,17 @@ def _check_tables(report: Report) -> list[RenderableType]:
 @port_option
 @_pack_option
 def bench(output: Output, port: str | None, pack: Path | None) -> None:
-    """Measure cycles on a board: AOT, native C and MicroPython; what a call costs; flash and RAM."""
+    """Measure cycles on a board: AOT, native C and MicroPython; what a call costs; flash and RAM.
+
+    MicroPython on the board starts anew.
+    """
     from host.bench import run_bench
     from host.board import connect
     from host.pack import Pack
 
     opened = Pack.open(pack or default_pack())
     with connect(port) as board:
+        board.soft_reset()
         costs = run_bench(board, opened, lambda what: output.note(f"measuring {what}"))
     data = {
         **dataclasses.asdict(costs),
