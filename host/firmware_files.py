@@ -101,7 +101,7 @@ def native_files(source: PackSource) -> Mapping[str, str]:
     return {
         "kern_natives.h": _header("kern_natives.h", [*header, "", f"#define KERN_NATIVES{table}"]),
         "natives.cmake": f"set(KERN_NATIVE_KERNELS\n{lines}\n)\n",
-        **{file_name(kernel.spec): params_header(kernel.spec) for kernel in kernels},
+        **{file_name(kernel.spec): params_header(kernel.spec, source.version) for kernel in kernels},
     }
 
 

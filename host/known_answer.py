@@ -35,8 +35,7 @@ def inputs(spec: KernelSpec) -> dict[str, NDArray[np.generic]]:
 
 
 def _shape(tensor: Tensor, spec: KernelSpec) -> Sizes:
-    values = spec.test.symbols
-    return tuple(dim.mul if dim.symbol is None else values[dim.symbol] * dim.mul // dim.div for dim in tensor.shapes[0])
+    return tuple(dim.value(spec.test.symbols) for dim in tensor.shapes[0])
 
 
 def _fill(dtype: DType, shape: Sizes, stream: Iterator[int]) -> NDArray[np.generic]:

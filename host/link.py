@@ -92,12 +92,14 @@ class Link:
         return _text(output)
 
     def _until_end(self, timeout: float) -> bytes:
+        data = bytearray()
         with _translated(self.port):
-            data = bytes(self._transport.read_until(1, _END, timeout=timeout))
+            # a consumer, since mpremote itself copies all it has for every byte that it adds
+            self._transport.read_until(1, _END, timeout=timeout, data_consumer=data.extend)
         if not data.endswith(_END):
             self.interrupt()
             raise DeviceTimeout(f"the board on {self.port} was silent for {timeout:g} s and was interrupted")
-        return data.removesuffix(_END)
+        return bytes(data.removesuffix(_END))
 
     def interrupt(self) -> None:
         """Stop what runs and come back to the raw REPL's prompt."""

@@ -13,9 +13,12 @@ never used again.
 from __future__ import annotations
 
 import hashlib
+import struct
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
@@ -24,7 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 from wasmtime import Config, Engine, Func, Instance, Memory, Module, Store, Trap, TrapCode, WasmtimeError
 from wasmtime import Global as WasmGlobal
 
-from host import known_answer
+from host import compatibility, known_answer
 from host.errors import (
     EpochDeadline,
     HealthCheckFailed,
@@ -35,6 +38,7 @@ from host.errors import (
     KernelError,
     KernelTrap,
     LoadError,
+    MalformedPack,
     MemoryAccessViolation,
     NoPack,
     NoSuchKernel,
@@ -43,17 +47,20 @@ from host.errors import (
     Unreachable,
     by_code,
 )
-from host.pack.spec import TICK_MS, DType, KernelSpec, Region, Tensor, params_block
+from host.pack.flavours import FEATURES
+from host.pack.linking import PAGE
+from host.pack.manifest import ManifestKernel
+from host.pack.spec import TICK_MS, DType, KernelSpec, Region, Tensor, param_bits, params_block
 from host.shapes import Solved, array_shape, element_shape, solve
 
 Array = NDArray[Any]
 Params = Mapping[str, float | int | bool]
 _Export = TypeVar("_Export")
 
-PAGE = 65536
-"""Bytes of a page of linear memory."""
 ALIGN = 16
 """Every tensor, the descriptor and the params block start at a multiple of this."""
+INFO = struct.Struct("<II24s24s")
+"""What kernel_info points to: size, ABI version, name, version."""
 
 TRAPS: Mapping[TrapCode, type[KernelError]] = {
     TrapCode.STACK_OVERFLOW: StackOverflow,
@@ -80,17 +87,32 @@ class PackLike(Protocol):
     def version(self) -> str: ...
     @property
     def kernels(self) -> Mapping[str, KernelSpec]: ...
-    def wasm(self, kernel_id: str) -> bytes: ...
+    def kernel(self, kernel_id: str) -> ManifestKernel: ...
+    def wasm(self, kernel_id: str, flavour: str) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class KernelInfo:
+    """What a module's ``kernel_info`` says of it."""
+
+    abi_version: int
+    name: str
+    version: str
 
 
 class Runtime:
-    """A Wasmtime engine, its clock, and the kernels of the pack that is installed."""
+    """A Wasmtime engine, its clock, and the kernels of the pack that is installed.
 
-    def __init__(self) -> None:
-        self._engine = _engine()
+    Of each kernel the flavour is taken that makes most of ``features``.
+    """
+
+    def __init__(self, features: Iterable[str] = FEATURES) -> None:
+        self._features = tuple(features)
+        self._engine = _engine(self._features)
         self._ticker = _Ticker(self._engine)
         self._pack: PackLike | None = None
         self._kernels: dict[str, _Kernel] = {}
+        self._backward: dict[str, _Kernel] = {}
         self._calls = 0
         self._faults: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -104,22 +126,35 @@ class Runtime:
         self.close()
 
     def close(self) -> None:
-        """Stop the clock. No kernel may be called afterwards."""
+        """End every kernel and stop the clock. No kernel may be called afterwards."""
+        with self._lock:
+            self._replace(None, {}, {})
         self._ticker.stop()
-        self._kernels = {}
 
     def install(self, pack: PackLike) -> None:
         """Compile every kernel of ``pack``, run the known-answer tests, and put it in place of the current pack.
 
-        Raises LoadError or HealthCheckFailed; the pack that was installed before then stays.
+        Raises RuntimeTooOld, MissingFeature, LoadError or HealthCheckFailed; the pack that was installed
+        before then stays.
         """
-        kernels = {id: _Kernel(self._engine, pack.wasm(id), spec) for id, spec in pack.kernels.items()}
+        kernels, backward = {}, {}
+        for id, spec in pack.kernels.items():
+            flavour = compatibility.choose(pack.kernel(id), self._features)
+            module = _compile(self._engine, pack.wasm(id, flavour), spec)
+            kernels[id] = _Kernel(self._engine, module, spec)
+            if (gradients := spec.of_backward()) is not None:
+                backward[id] = _Kernel(self._engine, module, gradients)
         for kernel in kernels.values():
             expected = kernel.spec.test.sha256
             if expected is not None and (actual := kernel.known_answer_sha256()) != expected:
                 raise HealthCheckFailed(f"{kernel.spec.id}: known answer has sha256 {actual}, must be {expected}")
         with self._lock:
-            self._pack, self._kernels = pack, kernels
+            self._replace(pack, kernels, backward)
+
+    def _replace(self, pack: PackLike | None, kernels: dict[str, _Kernel], backward: dict[str, _Kernel]) -> None:
+        for kernel in [*self._kernels.values(), *self._backward.values()]:
+            kernel.close()
+        self._pack, self._kernels, self._backward = pack, kernels, backward
 
     def kernels(self) -> tuple[str, ...]:
         """Ids of the installed kernels, in the pack's order."""
@@ -129,74 +164,126 @@ class Runtime:
         """Calls so far, and how many ended in which error."""
         return {"calls": self._calls, "faults": dict(self._faults)}
 
-    def run(self, kernel_id: str, *inputs: ArrayLike | None, out: Array | None = None, **named: Any) -> Array:
-        """Call a kernel and return its (first) output as a new array, or ``out`` filled with it.
+    def run(self, kernel_id: str, *arguments: ArrayLike | None, out: Array | None = None, **named: Any) -> Array:
+        """Call a kernel and return its (first) output: a new array, or ``out`` filled with it.
 
-        ``inputs`` are in the kernel's order, None for an optional one that is absent; inputs may also be given by
-        name, as parameters are. An output that is read first takes its values from ``out``. An array must have
-        the kernel's dtype exactly; lists are converted. Raises TypeError and ValueError for arguments that do not fit,
-        MemoryError when they do not fit the kernel's memory, NoPack, NoSuchKernel and other KernelErrors.
+        ``arguments`` are the kernel's outputs that it reads first, then its inputs, in their order, None for one that
+        is optional and absent; they may also be given by name, as parameters are. An array that is read first is also
+        where the result goes. An array must have the kernel's dtype exactly; lists are converted. Raises TypeError and
+        ValueError for arguments that do not fit, MemoryError when they do not fit the kernel's memory, NoPack,
+        NoSuchKernel and other KernelErrors.
         """
-        kernel = self._find(kernel_id)
-        arrays, params = _sort_arguments(kernel.spec, inputs, named)
-        name = kernel.spec.outputs[0].name
-        if out is not None:
-            arrays[name] = out
-        with self._lock:
-            self._calls += 1
-            try:
-                result = kernel.call(arrays, params)[name]
-            except KernelError as error:
-                self._faults[type(error).__name__] += 1
-                raise
+        kernel = self._find(kernel_id, self._kernels)
+        output = kernel.spec.outputs[0]
+        if out is not None and output.inout:
+            named = {**named, output.name: out}
+        arrays, params = _sort_arguments(kernel.spec, arguments, named)
+        if output.inout:
+            out = arrays.get(output.name)
+        elif out is not None:
+            arrays[output.name] = out
+        result = self._call(kernel, arrays, params)[output.name]
         if out is None:
             return result
         np.copyto(out, result)
         return out
 
-    def _find(self, kernel_id: str) -> _Kernel:
+    def backward(self, kernel_id: str, *arguments: ArrayLike | None, **named: Any) -> dict[str, Array]:
+        """Call a kernel's ``kernel_backward`` on the tensors that its description lists; returns the gradients by name.
+
+        Raises NoSuchKernel for a kernel that has none, else as `run` does.
+        """
+        kernel = self._find(kernel_id, self._backward)
+        arrays, params = _sort_arguments(kernel.spec, arguments, named)
+        return self._call(kernel, arrays, params)
+
+    def _call(self, kernel: _Kernel, arrays: Mapping[str, Array], params: Params) -> dict[str, Array]:
+        with self._lock:
+            self._calls += 1
+            try:
+                return kernel.call(arrays, params)
+            except KernelError as error:
+                self._faults[type(error).__name__] += 1
+                raise
+
+    def _find(self, kernel_id: str, among: Mapping[str, _Kernel]) -> _Kernel:
         if self._pack is None:
             raise NoPack("no pack is installed")
         try:
-            return self._kernels[kernel_id]
+            return among[kernel_id]
         except KeyError:
-            known = ", ".join(self._kernels)
-            raise NoSuchKernel(f"no kernel {kernel_id!r} in {self._pack.name}; its kernels: {known}") from None
+            what = "no kernel" if among is self._kernels else "no gradients of a kernel"
+            known = ", ".join(among) or "none"
+            raise NoSuchKernel(f"{what} {kernel_id!r} in {self._pack.name}; it has: {known}") from None
 
 
 def run_module(wasm: bytes, spec: KernelSpec, inputs: Mapping[str, Array], params: Params) -> dict[str, Array]:
     """Call a kernel that is in no pack, once, in an instance of its own. Raises as `Runtime.run` does."""
-    engine = _engine()
-    ticker = _Ticker(engine)
-    try:
-        return _Kernel(engine, wasm, spec).call(inputs, params)
-    finally:
-        ticker.stop()
+    with _alone(wasm, spec) as kernel:
+        return kernel.call(inputs, params)
 
 
 def known_answer_sha256(wasm: bytes, spec: KernelSpec) -> str:
     """sha256 (hex) of the output region of the kernel's known-answer test. Raises KernelError when the call fails."""
-    engine = _engine()
+    with _alone(wasm, spec) as kernel:
+        return kernel.known_answer_sha256()
+
+
+def module_info(wasm: bytes, spec: KernelSpec) -> KernelInfo:
+    """What the module says of itself. Raises MalformedPack when that is not in the form of docs/kernel-abi.md."""
+    with _alone(wasm, spec) as kernel:
+        return kernel.info()
+
+
+def run_counted(wasm: bytes, spec: KernelSpec, inputs: Mapping[str, Array]) -> int:
+    """How many WebAssembly instructions one call takes, parameters being at their defaults. Raises as `Runtime.run`."""
+    config = _config(FEATURES)
+    config.consume_fuel = True  # of which Wasmtime takes one for each instruction
+    engine = Engine(config)
+    kernel = _Kernel(engine, _compile(engine, wasm, spec), spec)
+    return kernel.count(inputs)
+
+
+@contextmanager
+def _alone(wasm: bytes, spec: KernelSpec) -> Iterator[_Kernel]:
+    """A kernel on an engine of its own."""
+    engine = _engine(FEATURES)
     ticker = _Ticker(engine)
     try:
-        return _Kernel(engine, wasm, spec).known_answer_sha256()
+        kernel = _Kernel(engine, _compile(engine, wasm, spec), spec)
+        yield kernel
+        kernel.close()
     finally:
         ticker.stop()
 
 
-def _engine() -> Engine:
+def _engine(features: Iterable[str]) -> Engine:
+    return Engine(_config(features))
+
+
+def _config(features: Iterable[str]) -> Config:
     """Wasmtime as requirement R2 has it; whatever kernels may not use is off."""
     config = Config()
     config.cranelift_opt_level = "speed"
     config.epoch_interruption = True
-    config.wasm_simd = True
-    config.wasm_bulk_memory = True
+    config.wasm_simd = "simd128" in features
+    config.wasm_bulk_memory = "bulk-memory" in features
     config.wasm_multi_value = True
     config.wasm_relaxed_simd = False
     config.wasm_threads = False
     config.wasm_memory64 = False
     config.memory_guard_size = PAGE
-    return Engine(config)
+    return config
+
+
+def _compile(engine: Engine, wasm: bytes, spec: KernelSpec) -> Module:
+    try:
+        module = Module(engine, wasm)
+    except WasmtimeError as error:
+        raise LoadError(f"{spec.id}: {error}") from error
+    if module.imports:
+        raise LoadError(f"{spec.id}: imports {module.imports[0].name!r}, but a kernel has no imports")
+    return module
 
 
 class _Ticker:
@@ -219,19 +306,45 @@ class _Ticker:
 class _Kernel:
     """A compiled kernel and, between calls, an instance that is ready for the next."""
 
-    def __init__(self, engine: Engine, wasm: bytes, spec: KernelSpec) -> None:
+    def __init__(self, engine: Engine, module: Module, spec: KernelSpec) -> None:
         self.spec = spec
         self._engine = engine
-        try:
-            self._module = Module(engine, wasm)
-        except WasmtimeError as error:
-            raise LoadError(f"{spec.id}: {error}") from error
-        if self._module.imports:
-            raise LoadError(f"{spec.id}: imports {self._module.imports[0].name!r}, but a kernel has no imports")
+        self._module = module
         self._instance: _Instance | None = None
+
+    def close(self) -> None:
+        """Let the kernel end its instance."""
+        if self._instance is not None:
+            self._instance.cleanup()
+            self._instance = None
 
     def call(self, arrays: Mapping[str, Array], params: Params) -> dict[str, Array]:
         """Run the kernel on arrays by name. Returns every output by name."""
+        instance, layout, solved = self._prepare(arrays, params)
+        instance.enter(layout.descriptor)
+        self._instance = instance
+        return {tensor.name: _read_array(instance, layout, tensor, solved) for tensor in self.spec.outputs}
+
+    def count(self, arrays: Mapping[str, Array]) -> int:
+        """The fuel that one call takes."""
+        instance, layout, _solved = self._prepare(arrays, {})
+        before = instance.fuel
+        instance.enter(layout.descriptor)
+        return before - instance.fuel
+
+    def info(self) -> KernelInfo:
+        """What the kernel says of itself."""
+        return _Instance(self._engine, self._module, self.spec).info()
+
+    def known_answer_sha256(self) -> str:
+        outputs = self.call(known_answer.inputs(self.spec), {})
+        region = bytearray()
+        for tensor in self.spec.outputs:
+            region += b"\0" * (-len(region) % ALIGN) + outputs[tensor.name].tobytes()
+        return hashlib.sha256(region).hexdigest()
+
+    def _prepare(self, arrays: Mapping[str, Array], params: Params) -> tuple[_Instance, _Layout, Solved]:
+        """Everything of a call but the call. The instance is this call's alone."""
         for name, array in arrays.items():
             _check_dtype(self.spec, name, array)
         tensors = {tensor.name: tensor for tensor in self.spec.tensors}
@@ -250,20 +363,11 @@ class _Kernel:
         for tensor in self.spec.inputs + self.spec.outputs:
             if tensor.name in arrays and (tensor.region < Region.OUTPUT or tensor.inout):
                 instance.write(layout.tensors[tensor.name], np.ascontiguousarray(arrays[tensor.name]).tobytes())
-        instance.enter(layout.descriptor)
-        self._instance = instance
-        return {tensor.name: _read_array(instance, layout, tensor, solved) for tensor in self.spec.outputs}
-
-    def known_answer_sha256(self) -> str:
-        outputs = self.call(known_answer.inputs(self.spec), {})
-        region = bytearray()
-        for tensor in self.spec.outputs:
-            region += b"\0" * (-len(region) % ALIGN) + outputs[tensor.name].tobytes()
-        return hashlib.sha256(region).hexdigest()
+        return instance, layout, solved
 
 
 class _Instance:
-    """A kernel's instance in a store of its own, with the kernel's limits."""
+    """A kernel's instance in a store of its own, with the kernel's limits, initialised."""
 
     def __init__(self, engine: Engine, module: Module, spec: KernelSpec) -> None:
         self._spec = spec
@@ -274,14 +378,22 @@ class _Instance:
             instances=1,
             memories=1,
         )
-        self._store.set_epoch_deadline(spec.limits.max_epoch_ticks + 1)
+        with suppress(WasmtimeError):
+            self._store.set_fuel(2**62)  # only where it is counted
+        self._limit_time()
         try:
-            exports = Instance(self._store, module, []).exports(self._store)
+            self._exports = Instance(self._store, module, []).exports(self._store)
         except (WasmtimeError, Trap) as error:
             raise LoadError(f"{spec.id}: {error}") from error
-        self._memory = _export(spec, exports, "memory", Memory)
-        self._entry = _export(spec, exports, spec.entry_point, Func)
-        self.heap_base: int = _export(spec, exports, "__heap_base", WasmGlobal).value(self._store)
+        self._memory = self._export("memory", Memory)
+        self._entry = self._export(spec.entry_point, Func)
+        self.heap_base: int = self._export("__heap_base", WasmGlobal).value(self._store)
+        self._initialise()
+
+    @property
+    def fuel(self) -> int:
+        """What is left of it."""
+        return self._store.get_fuel()
 
     def reserve(self, size: int) -> None:
         """Make linear memory at least ``size`` bytes."""
@@ -305,16 +417,57 @@ class _Instance:
 
     def enter(self, descriptor: int) -> None:
         """Call the entry point. Raises a KernelError for a trap or a return code other than 0."""
-        # One tick more than the budget: the first comes at any moment, and a call gets its budget in full.
-        self._store.set_epoch_deadline(self._spec.limits.max_epoch_ticks + 1)
+        code: int = self._run(self._entry, descriptor)
+        if code != 0:
+            raise _from_code(self._spec.id, code)
+
+    def cleanup(self) -> None:
+        """Call kernel_cleanup, after which the instance is of no more use. What it ends with is nobody's concern."""
+        with suppress(KernelError):
+            self._run(self._export("kernel_cleanup", Func))
+
+    def info(self) -> KernelInfo:
+        """What kernel_info says."""
+        offset = self._run(self._export("kernel_info", Func)) & 0xFFFFFFFF
+        if offset % 4 or offset + INFO.size > self._memory.data_len(self._store):
+            raise MalformedPack(f"{self._spec.id}: kernel_info returns {offset}, where no struct can be")
+        size, abi_version, name, version = INFO.unpack(self.read(offset, INFO.size))
+        if size != INFO.size:
+            raise MalformedPack(f"{self._spec.id}: kernel_info has size {size}, must be {INFO.size}")
+        return KernelInfo(abi_version, *(_text(self._spec, field) for field in (name, version)))
+
+    def _initialise(self) -> None:
+        """Call kernel_init with every parameter's default."""
+        block = b"".join(param_bits(param, param.default) for param in self._spec.params)
+        offset = _align(self.heap_base) if block else 0
+        self.reserve(offset + len(block))
+        self.write(offset, block)
         try:
-            code: int = self._entry(self._store, descriptor)
+            code = self._run(self._export("kernel_init", Func), offset, len(block))
+        except KernelError as error:
+            raise LoadError(f"{self._spec.id}: kernel_init: {error}") from error
+        if code != 0:
+            raise LoadError(f"{self._spec.id}: kernel_init returned {code}")
+
+    def _run(self, function: Func, *arguments: int) -> Any:
+        """Call an export under the kernel's limits. Raises a KernelError for a trap."""
+        self._limit_time()
+        try:
+            return function(self._store, *arguments)
         except Trap as trap:
             raise _from_trap(self._spec.id, trap) from trap
         except WasmtimeError as error:
             raise LoadError(f"{self._spec.id}: {error}") from error
-        if code != 0:
-            raise _from_code(self._spec.id, code)
+
+    def _limit_time(self) -> None:
+        # One tick more than the budget: the first comes at any moment, and a call gets its budget in full.
+        self._store.set_epoch_deadline(self._spec.limits.max_epoch_ticks + 1)
+
+    def _export(self, name: str, kind: type[_Export]) -> _Export:
+        value = self._exports.get(name)
+        if not isinstance(value, kind):
+            raise LoadError(f"{self._spec.id}: exports no {kind.__name__.lower()} {name!r}")
+        return value
 
 
 class _Layout:
@@ -353,11 +506,12 @@ def _read_array(instance: _Instance, layout: _Layout, tensor: Tensor, solved: So
     return np.frombuffer(data, tensor.dtype.numpy).reshape(array_shape(tensor.dtype, shape)).copy()
 
 
-def _export(spec: KernelSpec, exports: Any, name: str, kind: type[_Export]) -> _Export:
-    value = exports.get(name)
-    if not isinstance(value, kind):
-        raise LoadError(f"{spec.id}: exports no {kind.__name__.lower()} {name!r}")
-    return value
+def _text(spec: KernelSpec, field: bytes) -> str:
+    """Text of kernel_info: ASCII, NUL at its end."""
+    text, nul, rest = field.partition(b"\0")
+    if not nul or any(rest) or not text.isascii():
+        raise MalformedPack(f"{spec.id}: kernel_info has {field!r} where a text must be")
+    return text.decode("ascii")
 
 
 def _from_trap(kernel_id: str, trap: Trap) -> KernelError:
@@ -377,10 +531,11 @@ def _sort_arguments(
     spec: KernelSpec, positional: Sequence[ArrayLike | None], named: Mapping[str, Any]
 ) -> tuple[dict[str, Array], dict[str, float | int | bool]]:
     """Split a call's arguments into arrays by tensor name and parameters."""
-    if len(positional) > len(spec.inputs):
-        raise TypeError(f"{spec.id} takes {len(spec.inputs)} inputs, got {len(positional)}")
-    tensors = {tensor.name: tensor for tensor in spec.inputs}
-    arguments: dict[str, ArrayLike | None] = dict(zip(tensors, positional, strict=False))
+    tensors = {tensor.name: tensor for tensor in spec.arguments}
+    order = [name for name in tensors if name not in named or not tensors[name].inout]
+    if len(positional) > len(order):
+        raise TypeError(f"{spec.id} takes {len(order)} inputs, got {len(positional)}")
+    arguments: dict[str, ArrayLike | None] = dict(zip(order, positional, strict=False))
     params: dict[str, Any] = {}
     for name, value in named.items():
         if name in arguments:

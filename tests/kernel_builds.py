@@ -12,17 +12,21 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import wasmtime
 from numpy.typing import NDArray
-from wasmtime import Engine, Func, Global, Instance, Memory, Module, Store
+from wasmtime import Engine, Func, Global, Instance, Memory, Store
 
 from host import project
+from host.pack.flavours import FLAVOURS, PORTABLE
+from host.pack.manifest import ManifestKernel, Module
 from host.pack.params_header import file_name, params_header
-from host.pack.source import read_source
+from host.pack.source import SourceKernel, read_source
 from host.pack.spec import KernelSpec
 from host.pack.wasm import compile_wasm
 
 SOURCE = read_source(project.root() / "kernels_aot")
-SPECS: Mapping[str, KernelSpec] = {kernel.spec.id: kernel.spec for kernel in SOURCE.kernels}
+KERNELS: Mapping[str, SourceKernel] = {kernel.spec.id: kernel for kernel in SOURCE.kernels}
+SPECS: Mapping[str, KernelSpec] = {kernel_id: kernel.spec for kernel_id, kernel in KERNELS.items()}
 IDS = tuple(SPECS)
 NATIVE_MATH = Path(__file__).parent / "native_math.c"
 REGIONS = ("input_a", "input_b", "output", "scratch", "params")
@@ -35,24 +39,18 @@ def _folder() -> Path:
 
 
 @cache
-def wasm(kernel_id: str) -> bytes:
+def wasm(kernel_id: str, flavour: str = PORTABLE) -> bytes:
     """The kernel's module, compiled as a pack build does."""
-    kernel = next(kernel for kernel in SOURCE.kernels if kernel.spec.id == kernel_id)
-    out = _folder() / f"{kernel_id}.wasm"
-    compile_wasm(kernel.source, kernel.spec, out, SOURCE.folder)
-    return out.read_bytes()
+    kernel = KERNELS[kernel_id]
+    return compile_wasm(kernel.source, kernel.spec, SOURCE.version, flavour, SOURCE.folder)
 
 
 @cache
 def native() -> ctypes.CDLL:
-    """All kernels and native_math.c in one shared library, without optimisations that would change rounding."""
+    """All kernels, under the names ``native_<id>``, and native_math.c in one shared library, without optimisations that
+    would change rounding.
+    """
     out = _folder()
-    for spec in SPECS.values():
-        (out / file_name(spec)).write_text(params_header(spec))
-    folders = sorted({kernel.source.parent for kernel in SOURCE.kernels})
-    includes = [f"-I{folder}" for folder in (out, SOURCE.folder / "include", *folders)]
-    library = out / "native.so"
-    sources = [kernel.source for kernel in SOURCE.kernels]
     flags = [
         "-std=c11",
         "-O2",
@@ -61,13 +59,27 @@ def native() -> ctypes.CDLL:
         "-Werror",
         "-ffp-contract=off",
         "-fno-math-errno",
+        "-fPIC",
         "-DKERNEL_NATIVE",
     ]
-    subprocess.run(
-        ["cc", *flags, "-shared", "-fPIC", *includes, "-o", library, *sources, NATIVE_MATH],
-        check=True,
-    )
+    objects = []
+    for kernel in SOURCE.kernels:
+        id = kernel.spec.id
+        (out / file_name(kernel.spec)).write_text(params_header(kernel.spec, SOURCE.version))
+        includes = [f"-I{path}" for path in (out, *_include_folders(kernel.source.parent))]
+        objects.append(out / f"{id}.o")
+        rename = f"-D{kernel.spec.entry_point}=native_{id}"
+        subprocess.run(["cc", *flags, *includes, rename, "-c", "-o", objects[-1], kernel.source], check=True)
+    library = out / "native.so"
+    includes = [f"-I{path}" for path in _include_folders(SOURCE.folder / "rope")]
+    subprocess.run(["cc", *flags, "-shared", *includes, "-o", library, *objects, NATIVE_MATH], check=True)
     return ctypes.CDLL(str(library))
+
+
+def _include_folders(place: Path) -> list[Path]:
+    """Where a kernel's source in the folder ``place`` finds its headers, as in host/pack/clang.py."""
+    include = SOURCE.folder / "include"
+    return [place, place / PORTABLE, SOURCE.folder / PORTABLE, SOURCE.folder, include / PORTABLE, include]
 
 
 class CorePack:
@@ -77,8 +89,12 @@ class CorePack:
     version = SOURCE.version
     kernels = SPECS
 
-    def wasm(self, kernel_id: str) -> bytes:
-        return wasm(kernel_id)
+    def kernel(self, kernel_id: str) -> ManifestKernel:
+        modules = {flavour: Module(path, "", FLAVOURS[flavour]) for flavour, path in KERNELS[kernel_id].modules.items()}
+        return ManifestKernel(SPECS[kernel_id], modules, "50.0.0", "2.4.3", {})
+
+    def wasm(self, kernel_id: str, flavour: str) -> bytes:
+        return wasm(kernel_id, flavour)
 
 
 class Call:
@@ -115,13 +131,15 @@ class Call:
         offset = self.words["output.offset"]
         return memory[offset : offset + self.words["output.size"]]
 
-    def run_wasm(self) -> tuple[int, bytes]:
+    def run_wasm(self, flavour: str = PORTABLE) -> tuple[int, bytes]:
         """Return code, and the output region afterwards."""
         store = Store(_engine())
-        exports = Instance(store, _module(self.spec.id), []).exports(store)
+        exports = Instance(store, _module(self.spec.id, flavour), []).exports(store)
         memory, entry, heap_base = exports["memory"], exports[self.spec.entry_point], exports["__heap_base"]
+        initialise = exports["kernel_init"]
         assert isinstance(memory, Memory) and isinstance(entry, Func) and isinstance(heap_base, Global)
         assert heap_base.value(store) <= 2048
+        assert isinstance(initialise, Func) and initialise(store, 0, 4 * len(self.spec.params)) == 0
         image = self._memory()
         memory.grow(store, len(image) // 65536)
         memory.write(store, image[2048:], 2048)
@@ -137,7 +155,7 @@ class Call:
         ctypes.memmove(base, bytes(image), len(image))
         library = native()
         ctypes.c_void_p.in_dll(library, "kernel_native_base").value = base
-        code = getattr(library, self.spec.entry_point)(ctypes.c_uint32(self._end))
+        code = getattr(library, f"native_{self.spec.id}")(ctypes.c_uint32(self._end))
         return code, self._output(ctypes.string_at(base, len(image)))
 
 
@@ -147,8 +165,8 @@ def _engine() -> Engine:
 
 
 @cache
-def _module(kernel_id: str) -> Module:
-    return Module(_engine(), wasm(kernel_id))
+def _module(kernel_id: str, flavour: str) -> wasmtime.Module:
+    return wasmtime.Module(_engine(), wasm(kernel_id, flavour))
 
 
 def pointer(array: NDArray[np.generic]) -> ctypes.c_void_p:

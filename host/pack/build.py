@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
@@ -21,9 +21,10 @@ from host import boards, parts, project
 from host.boards import Board, Wamrc
 from host.errors import UsageError
 from host.pack import aot, files, image, manifest, pack, wasm
+from host.pack.flavours import FLAVOURS, PORTABLE
 from host.pack.image import Image, ImageKernel
 from host.pack.keys import KeyPair
-from host.pack.manifest import AotFile, Manifest, ManifestKernel
+from host.pack.manifest import AotFile, Benchmarks, Manifest, ManifestKernel, Module
 from host.pack.objects import Objects
 from host.pack.source import PackSource, SourceKernel, read_source
 from host.pack.spec import KernelSpec
@@ -33,11 +34,12 @@ _JOBS = 2  # compilers at a time
 
 @dataclass(frozen=True)
 class _Built:
-    """A compiled kernel; ``spec`` has its known answer, ``bodies`` are AOT files by target."""
+    """A compiled kernel; ``spec`` has its known answer; modules are by flavour, ``bodies`` are AOT files by target."""
 
     spec: KernelSpec
-    path: str
-    module: bytes
+    paths: Mapping[str, str]
+    modules: Mapping[str, bytes]
+    benchmarks: Benchmarks | None
     private_size: int
     bodies: dict[str, bytes]
 
@@ -55,13 +57,13 @@ def build_pack(source: Path, out: Path, key: KeyPair, targets: Sequence[str] | N
     objects = Objects(project.build_dir() / "objects")
     with ThreadPoolExecutor(_JOBS) as pool:
         jobs = [
-            pool.submit(_build_kernel, kernel, described.folder, recipes, compiler, objects)
-            for kernel in described.kernels
+            pool.submit(_build_kernel, kernel, described, recipes, compiler, objects) for kernel in described.kernels
         ]
         built = [job.result() for job in jobs]
     bare = _manifest(described, built)
     images = {target: _image(described, built, target) for target in kinds}
-    contents = pack.assemble(bare, images, {kernel.path: kernel.module for kernel in built}, key)
+    modules = {kernel.paths[name]: module for kernel in built for name, module in kernel.modules.items()}
+    contents = pack.assemble(bare, images, modules, key)
     for target, kind in kinds.items():
         size = len(contents[manifest.image_path(target)])
         for board in kind:
@@ -82,27 +84,37 @@ def boards_of(target: str) -> list[Board]:
 
 
 def _build_kernel(
-    kernel: SourceKernel, folder: Path, recipes: Mapping[str, Wamrc], compiler: object, objects: Objects
+    kernel: SourceKernel, pack_source: PackSource, recipes: Mapping[str, Wamrc], compiler: object, objects: Objects
 ) -> _Built:
-    spec = kernel.spec
-    module = objects.get(
-        ["wasm", wasm.compiler_inputs(kernel.source, spec, folder)],
-        lambda path: wasm.compile_wasm(kernel.source, spec, path, folder),
-    )
-    digest = sha256(module).hexdigest()
+    modules = {flavour: _module(kernel, pack_source, flavour, objects) for flavour in kernel.modules}
+    portable = modules[PORTABLE]
+    digest = sha256(portable).hexdigest()
     bodies = {
-        target: objects.get(["aot", compiler, recipe.flags, digest], partial(_write_aot, module, recipe))
+        target: objects.get(["aot", compiler, recipe.flags, digest], partial(_write_aot, portable, recipe))
         for target, recipe in recipes.items()
     }
+    digests = {flavour: sha256(module).hexdigest() for flavour, module in modules.items()}
     facts = json.loads(
-        objects.get(["facts", _runtime_inputs(), repr(spec), digest], partial(_write_facts, module, spec))
+        objects.get(
+            ["facts", _runtime_inputs(), repr(kernel.spec), pack_source.version, digests],
+            partial(_write_facts, modules, kernel.spec, pack_source.version),
+        )
     )
     return _Built(
-        spec=replace(spec, test=replace(spec.test, sha256=facts["known_answer"])),
-        path=kernel.wasm,
-        module=module,
+        spec=replace(kernel.spec, test=replace(kernel.spec.test, sha256=facts["known_answer"])),
+        paths=kernel.modules,
+        modules=modules,
+        benchmarks=Benchmarks(**facts["benchmarks"]) if facts["benchmarks"] else None,
         private_size=facts["private_size"],
         bodies=bodies,
+    )
+
+
+def _module(kernel: SourceKernel, pack_source: PackSource, flavour: str, objects: Objects) -> bytes:
+    inputs = kernel.source, kernel.spec, pack_source.version, flavour, pack_source.folder
+    return objects.get(
+        ["wasm", wasm.compiler_inputs(*inputs)],
+        lambda path: path.write_bytes(wasm.compile_wasm(*inputs)),
     )
 
 
@@ -113,18 +125,19 @@ def _write_aot(module: bytes, recipe: Wamrc, path: Path) -> None:
 
 
 def _runtime_inputs() -> list[str]:
-    """What the known answer depends on beside kernel and description."""
-    code = [project.root() / "host" / name for name in ("known_answer.py", "runtime.py", "shapes.py")]
+    """What the facts depend on beside kernel and description."""
+    code = [project.root() / "host" / name for name in ("known_answer.py", "measure.py", "runtime.py", "shapes.py")]
     return [version("wasmtime"), *(sha256(file.read_bytes()).hexdigest() for file in code)]
 
 
-def _write_facts(module: bytes, spec: KernelSpec, path: Path) -> None:
-    from host.runtime import known_answer_sha256  # it takes a while to import, and is not needed when nothing changed
+def _write_facts(modules: Mapping[str, bytes], spec: KernelSpec, pack_version: str, path: Path) -> None:
+    from host import measure  # it takes a while to import, and is not needed when nothing changed
 
-    info = wasm.check_kernel(module, spec)
+    measure.check_identity(modules, spec, pack_version)
     facts = {
-        "known_answer": known_answer_sha256(module, spec),
-        "private_size": info.heap_base,
+        "known_answer": measure.known_answer(modules, spec),
+        "private_size": wasm.check_kernel(modules[PORTABLE], spec).heap_base,
+        "benchmarks": asdict(measure.benchmarks(modules, spec)) if spec.bench else None,
     }
     path.write_text(json.dumps(facts))
 
@@ -149,12 +162,14 @@ def _manifest(source: PackSource, built: Sequence[_Built]) -> Manifest:
 def _manifest_kernel(kernel: _Built) -> ManifestKernel:
     return ManifestKernel(
         spec=kernel.spec,
-        path=kernel.path,
-        sha256=sha256(kernel.module).hexdigest(),
+        modules={
+            name: Module(kernel.paths[name], sha256(module).hexdigest(), FLAVOURS[name])
+            for name, module in kernel.modules.items()
+        },
         wasmtime_min_version=version("wasmtime").split(".")[0] + ".0.0",  # the major version it was tested with
-        features=wasm.FEATURES,
         wamr_min_version=parts.get("wamr").version,
         aot={target: AotFile(sha256(body).hexdigest(), len(body)) for target, body in kernel.bodies.items()},
+        benchmarks=kernel.benchmarks,
     )
 
 
@@ -167,7 +182,7 @@ def _image(source: PackSource, built: Sequence[_Built], target: str) -> Image:
         security_counter=source.security_counter,
         min_runtime_version=source.min_runtime_version,
         max_runtime_version=source.max_runtime_version,
-        features=image.features_of(wasm.FEATURES),
+        features=image.features_of(FLAVOURS[PORTABLE]),
         kernels=tuple(ImageKernel(kernel.spec, kernel.private_size, kernel.bodies[target]) for kernel in built),
     )
 

@@ -219,7 +219,7 @@ def features_of(names: Iterable[str]) -> int:
 def as_on_board(spec: KernelSpec) -> KernelSpec:
     """``spec`` as it comes back out of an image."""
     params = tuple(_decode_param(_encode_param(param), param.name) for param in spec.params)
-    return replace(spec, category="", params=params)
+    return replace(spec, category="", params=params, backward=None, bench=None, error_bound=None)
 
 
 # ---- writing --------------------------------------------------------------------------------------

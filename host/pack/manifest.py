@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from host.errors import MalformedPack
-from host.pack import image, keys, notation, schema
+from host.pack import flavours, image, keys, notation, schema
 from host.pack.notation import Json
 from host.pack.spec import KernelSpec
 
@@ -31,17 +31,37 @@ class AotFile:
 
 
 @dataclass(frozen=True)
-class ManifestKernel:
-    """A kernel of a pack. ``sha256`` is of its wasm file, in hex; ``aot`` has an entry for each target."""
+class Module:
+    """A wasm file of a pack; ``sha256`` in hex, ``features`` what it needs beyond WebAssembly 1.0."""
 
-    spec: KernelSpec
     path: str
     sha256: str
-    wasmtime_min_version: str
     features: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Benchmarks:
+    """What the build measured at ``spec.bench``: instructions of wasm an element of the first output, by flavour."""
+
+    elements: int
+    instructions_per_element: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ManifestKernel:
+    """A kernel of a pack. ``modules`` are by flavour, portable first; ``aot`` has an entry for each target."""
+
+    spec: KernelSpec
+    modules: Mapping[str, Module]
+    wasmtime_min_version: str
     wamr_min_version: str
     aot: Mapping[str, AotFile]
-    benchmarks: Mapping[str, float] | None = None
+    benchmarks: Benchmarks | None = None
+
+    @property
+    def portable(self) -> Module:
+        """The module that AOT files are compiled from."""
+        return self.modules[flavours.PORTABLE]
 
 
 @dataclass(frozen=True)
@@ -73,7 +93,7 @@ class Manifest:
     @property
     def files(self) -> dict[str, str]:
         """sha256 (hex) of every file that the pack must have beside the manifest and its signature, by path."""
-        listed = {kernel.path: kernel.sha256 for kernel in self.kernels}
+        listed = {module.path: module.sha256 for kernel in self.kernels for module in kernel.modules.values()}
         return listed | {entry.path: entry.sha256 for entry in self.images.values()}
 
 
@@ -162,6 +182,7 @@ def _kernel(data: Mapping[str, Any], fallbacks: Mapping[str, str]) -> ManifestKe
             params=[notation.param(name, entry) for name, entry in data["params"].items()],
             fallback=fallbacks.get(data["id"]),
             sha256=_hex(data["test"]["hash"]),
+            bench=data["benchmarks"]["symbols"] if "benchmarks" in data else None,
         )
         for index, (name, entry) in enumerate(data["params"].items(), len(spec.symbols)):
             if entry["offset"] != 4 * index:
@@ -173,14 +194,24 @@ def _kernel(data: Mapping[str, Any], fallbacks: Mapping[str, str]) -> ManifestKe
         raise ValueError(f"kernel {data['id']}: {error}") from error
     return ManifestKernel(
         spec=spec,
-        path=data["path"],
-        sha256=_hex(data["hash"]),
+        modules=_modules(data),
         wasmtime_min_version=wasmtime["min_version"],
-        features=tuple(wasmtime["features"]),
         wamr_min_version=wamr["min_version"],
         aot={target: AotFile(_hex(entry["hash"]), entry["size"]) for target, entry in wamr["aot"].items()},
-        benchmarks=data.get("benchmarks"),
+        benchmarks=_benchmarks(data["benchmarks"]) if "benchmarks" in data else None,
     )
+
+
+def _modules(data: Mapping[str, Any]) -> dict[str, Module]:
+    wasmtime = data["platforms"]["wasmtime"]
+    offered = {flavours.PORTABLE: {**data, "features": wasmtime["features"]}, **wasmtime.get("flavours", {})}
+    return {
+        name: Module(entry["path"], _hex(entry["hash"]), tuple(entry["features"])) for name, entry in offered.items()
+    }
+
+
+def _benchmarks(data: Mapping[str, Any]) -> Benchmarks:
+    return Benchmarks(data["elements"], dict(data["instructions_per_element"]))
 
 
 def _image(target: str, data: Mapping[str, Any]) -> ImageFile:
@@ -194,13 +225,17 @@ def _check_together(
 ) -> None:
     ids = [kernel.spec.id for kernel in kernels]
     notation.unique(ids, "kernel ids")
-    notation.unique([kernel.path for kernel in kernels] + [entry.path for entry in images.values()], "paths")
+    modules = [module.path for kernel in kernels for module in kernel.modules.values()]
+    notation.unique(modules + [entry.path for entry in images.values()], "paths")
     for name in fallbacks:
         if name not in ids:
             raise ValueError(f"fallbacks: there is no kernel {name!r}")
     for kernel in kernels:
         if kernel.aot.keys() != images.keys():
             raise ValueError(f"kernel {kernel.spec.id}: platforms.wamr.aot: must have the same targets as images")
+        measured = kernel.benchmarks
+        if measured is not None and measured.instructions_per_element.keys() != kernel.modules.keys():
+            raise ValueError(f"kernel {kernel.spec.id}: benchmarks: must have an entry for each flavour")
 
 
 def _hex(text: str) -> str:
@@ -241,8 +276,8 @@ def _kernel_data(kernel: ManifestKernel) -> Json:
         "id": spec.id,
         "name": spec.op,
         "category": spec.category,
-        "path": kernel.path,
-        "hash": f"sha256:{kernel.sha256}",
+        "path": kernel.portable.path,
+        "hash": f"sha256:{kernel.portable.sha256}",
         "entry_point": spec.entry_point,
         "symbols": list(spec.symbols),
         "inputs": [notation.tensor_data(tensor) for tensor in spec.inputs],
@@ -254,7 +289,7 @@ def _kernel_data(kernel: ManifestKernel) -> Json:
         },
         "resource_limits": notation.limits_data(spec.limits),
         "platforms": {
-            "wasmtime": {"min_version": kernel.wasmtime_min_version, "features": list(kernel.features)},
+            "wasmtime": _wasmtime_data(kernel),
             "wamr": {
                 "min_version": kernel.wamr_min_version,
                 "aot_available": bool(kernel.aot),
@@ -269,6 +304,24 @@ def _kernel_data(kernel: ManifestKernel) -> Json:
             "hash": f"sha256:{spec.test.sha256}",
         },
     }
-    if kernel.benchmarks is not None:
-        data["benchmarks"] = dict(kernel.benchmarks)
+    if spec.backward is not None:
+        data["backward"] = notation.backward_data(spec.backward)
+    if spec.error_bound is not None:
+        data["error_bound"] = spec.error_bound
+    if kernel.benchmarks is not None and spec.bench is not None:
+        data["benchmarks"] = {
+            "symbols": {name: spec.bench[name] for name in spec.symbols},
+            "elements": kernel.benchmarks.elements,
+            "instructions_per_element": dict(kernel.benchmarks.instructions_per_element),
+        }
     return data
+
+
+def _wasmtime_data(kernel: ManifestKernel) -> Json:
+    data: Json = {"min_version": kernel.wasmtime_min_version, "features": list(kernel.portable.features)}
+    more = {
+        name: {"features": list(module.features), "path": module.path, "hash": f"sha256:{module.sha256}"}
+        for name, module in kernel.modules.items()
+        if name != flavours.PORTABLE
+    }
+    return data | ({"flavours": more} if more else {})

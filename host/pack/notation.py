@@ -13,6 +13,7 @@ from typing import Any
 
 from host.pack.spec import (
     DTYPES,
+    Backward,
     Dim,
     KernelSpec,
     KnownAnswer,
@@ -33,7 +34,13 @@ _RESERVED = "out"  # a keyword of every call
 
 
 def kernel(
-    data: Mapping[str, Any], *, op: str, params: Sequence[Param], fallback: str | None, sha256: str | None
+    data: Mapping[str, Any],
+    *,
+    op: str,
+    params: Sequence[Param],
+    fallback: str | None,
+    sha256: str | None,
+    bench: Mapping[str, int] | None,
 ) -> KernelSpec:
     """The kernel that ``data`` describes; what the two notations write differently comes as keywords."""
     test = data["test"]
@@ -51,8 +58,17 @@ def kernel(
         limits=Limits(limits["max_memory_pages"], limits["max_epoch_ticks"], limits["max_table_elements"]),
         fallback=fallback,
         test=KnownAnswer(test["seed"], dict(test["symbols"]), sha256),
+        backward=_backward(data["backward"]) if "backward" in data else None,
+        bench=bench,
+        error_bound=data.get("error_bound"),
     )
     _check(spec)
+    backward = spec.of_backward()
+    if backward is not None:
+        try:
+            _check(backward)
+        except ValueError as error:
+            raise ValueError(f"backward: {error}") from error
     return spec
 
 
@@ -86,6 +102,17 @@ def tensor_data(tensor: Tensor) -> Json:
     return data
 
 
+def backward_data(backward: Backward) -> Json:
+    """The tensors of ``kernel_backward`` as both notations write them."""
+    data: Json = {
+        "inputs": [tensor_data(tensor) for tensor in backward.inputs],
+        "outputs": [tensor_data(tensor) for tensor in backward.outputs],
+    }
+    if backward.scratch:
+        data["scratch"] = [tensor_data(tensor) for tensor in backward.scratch]
+    return data
+
+
 def limits_data(limits: Limits) -> Json:
     """The limits as both notations write them."""
     return {
@@ -100,6 +127,14 @@ def unique(names: Iterable[str], what: str) -> None:
     name, count = max(Counter(names).items(), key=lambda item: item[1], default=("", 0))
     if count > 1:
         raise ValueError(f"{what}: {name!r} comes {count} times")
+
+
+def _backward(data: Mapping[str, Any]) -> Backward:
+    return Backward(
+        inputs=tuple(_tensor(entry) for entry in data["inputs"]),
+        outputs=tuple(_tensor(entry) for entry in data["outputs"]),
+        scratch=tuple(_tensor(entry) for entry in data.get("scratch", ())),
+    )
 
 
 def _tensor(data: Mapping[str, Any]) -> Tensor:
@@ -144,12 +179,13 @@ def _shape_data(shape: Shape, leading: bool) -> list[int | str]:
 def _check(spec: KernelSpec) -> None:
     unique((tensor.name for tensor in spec.tensors), "tensors")
     unique((*spec.symbols, *(param.name for param in spec.params)), "symbols and params")
-    keywords = [tensor.name for tensor in spec.inputs] + [param.name for param in spec.params]
-    unique([*keywords, _RESERVED], "inputs and params, which share a call's keywords,")
+    keywords = [tensor.name for tensor in spec.arguments] + [param.name for param in spec.params]
+    unique([*keywords, _RESERVED], "tensors and params, which share a call's keywords,")
     if sum(len(tensor.shapes) for tensor in spec.tensors) > MAX_RECORDS:
         raise ValueError(f"tensors: more than {MAX_RECORDS}, alternative shapes counted")
-    if set(spec.test.symbols) != set(spec.symbols):
-        raise ValueError(f"test.symbols: must give a value to each of: {', '.join(spec.symbols) or 'none'}")
+    for field, values in (("test.symbols", spec.test.symbols), ("bench", spec.bench)):
+        if values is not None and set(values) != set(spec.symbols):
+            raise ValueError(f"{field}: must give a value to each of: {', '.join(spec.symbols) or 'none'}")
     for tensor in spec.tensors:
         _check_symbols(spec, tensor)
     for symbol in spec.symbols:

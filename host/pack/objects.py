@@ -21,7 +21,7 @@ class Objects:
 
     folder: Path
 
-    def get(self, inputs: Any, make: Callable[[Path], None]) -> bytes:
+    def get(self, inputs: Any, make: Callable[[Path], object]) -> bytes:
         """The object that ``make`` writes to the path it is given, ``inputs`` (as JSON) being all it depends on."""
         key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
         path = self.folder / key[:2] / key

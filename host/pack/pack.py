@@ -20,8 +20,9 @@ from host.errors import HashMismatch, HostError, MalformedPack, NoSuchKernel, Wr
 from host.pack import files, image, keys, signature
 from host.pack import manifest as manifest_
 from host.pack.files import SIGNATURE_FILE
+from host.pack.flavours import PORTABLE
 from host.pack.keys import KeyPair, PublicKey
-from host.pack.manifest import FILE, ImageFile, Manifest
+from host.pack.manifest import FILE, ImageFile, Manifest, ManifestKernel
 from host.pack.spec import KernelSpec
 
 
@@ -66,12 +67,16 @@ class Pack:
         """Every kernel by id, in the pack's order."""
         return {kernel.spec.id: kernel.spec for kernel in self.manifest.kernels}
 
-    def wasm(self, kernel_id: str) -> bytes:
-        """A kernel's module. Raises NoSuchKernel."""
+    def kernel(self, kernel_id: str) -> ManifestKernel:
+        """What the manifest says of a kernel. Raises NoSuchKernel."""
         for kernel in self.manifest.kernels:
             if kernel.spec.id == kernel_id:
-                return self.files[kernel.path]
+                return kernel
         raise NoSuchKernel(f"no kernel {kernel_id!r} in {self.name}; its kernels: {', '.join(self.kernels)}")
+
+    def wasm(self, kernel_id: str, flavour: str = PORTABLE) -> bytes:
+        """A kernel's module in a flavour that it has. Raises NoSuchKernel."""
+        return self.files[self.kernel(kernel_id).modules[flavour].path]
 
     def image(self, target: str) -> bytes:
         """The board image for a target. Raises WrongTarget when the pack has none."""
@@ -116,7 +121,7 @@ def assemble(
     }
     raw = manifest_.write(replace(bare, images=listed))
     result = {FILE: raw, SIGNATURE_FILE: signature.sign(raw, key)}
-    result |= {kernel.path: contents[kernel.path] for kernel in manifest.kernels}
+    result |= {module.path: contents[module.path] for kernel in manifest.kernels for module in kernel.modules.values()}
     return result | {listed[target].path: data for target, data in encoded.items()}
 
 
@@ -150,10 +155,10 @@ def inspect(path: str | Path, trusted: Iterable[PublicKey] | None = None) -> dic
             {
                 "id": kernel.spec.id,
                 "op": kernel.spec.op,
-                "path": kernel.path,
-                "wasm_size": len(contents.get(kernel.path, b"")),
+                "path": kernel.portable.path,
+                "wasm_size": {name: len(contents.get(each.path, b"")) for name, each in kernel.modules.items()},
                 "aot_size": {target: aot.size for target, aot in kernel.aot.items()},
-                "features": list(kernel.features),
+                "features": list(kernel.portable.features),
             }
             for kernel in manifest.kernels
         ],
@@ -238,7 +243,7 @@ def _check_image(
         ),
         "features": (
             decoded.features,
-            image.features_of(feature for kernel in manifest.kernels for feature in kernel.features),
+            image.features_of(feature for kernel in manifest.kernels for feature in kernel.portable.features),
         ),
         "AOT files": (
             [(hashlib.sha256(kernel.body).hexdigest(), len(kernel.body)) for kernel in decoded.kernels],

@@ -1,4 +1,4 @@
-"""The C header of a kernel's params block: docs/kernel-abi.md as a struct, so that no field can drift."""
+"""The C header made for each kernel: its identity, and its params block as a struct, so that no field can drift."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ def file_name(spec: KernelSpec) -> str:
     return f"{spec.id}_params.h"
 
 
-def params_header(spec: KernelSpec) -> str:
-    """``struct <id>_params``: each symbol's value, then each parameter, one 32-bit word each.
+def params_header(spec: KernelSpec, version: str) -> str:
+    """``KERNEL_NAME``, ``KERNEL_VERSION`` (the pack's) and ``KERNEL_PARAM_COUNT`` for kernel_info and kernel_init, and
+    ``struct <id>_params``: each symbol's value, then each parameter, one 32-bit word each.
 
     A kernel without any gets a header without the struct, as C has no empty one.
     """
@@ -22,11 +23,15 @@ def params_header(spec: KernelSpec) -> str:
     fields += [f"    {_C_TYPES[param.type]} {param.name};" for param in spec.params]
     struct = f"struct {spec.id}_params"
     lines = [
-        f"// The params block of {spec.id}, made from pack.toml.",
+        f"// Identity and params block of {spec.id}, made from pack.toml.",
         f"#ifndef {guard}",
         f"#define {guard}",
         "",
         "#include <stdint.h>",
+        "",
+        f'#define KERNEL_NAME "{spec.id}"',
+        f'#define KERNEL_VERSION "{version}"',
+        f"#define KERNEL_PARAM_COUNT {len(spec.params)}",
         "",
     ]
     if fields:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from host.errors import UsageError
-from host.pack import image, notation, schema
+from host.pack import flavours, image, notation, schema
 from host.pack.spec import KernelSpec
 
 FILE = "pack.toml"
@@ -22,8 +22,8 @@ class SourceKernel:
     spec: KernelSpec
     source: Path
     """Inside the pack's folder, absolute."""
-    wasm: str
-    """Where the pack has the compiled module, such as ``rope/rope_f32.wasm``."""
+    modules: Mapping[str, str]
+    """Where the pack has the compiled modules, by flavour, portable first: ``rope/rope_f32.wasm`` and so on."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +89,17 @@ def _kernel(data: Mapping[str, Any], folder: Path) -> SourceKernel:
             params=[notation.param(entry["name"], entry) for entry in data.get("params", ())],
             fallback=data.get("fallback"),
             sha256=None,
+            bench=data.get("bench"),
         )
-        wasm = str(PurePosixPath(data["source"]).with_name(f"{spec.id}.wasm"))
-        return SourceKernel(spec, _inside(folder, data["source"]), wasm)
+        return SourceKernel(spec, _inside(folder, data["source"]), _modules(spec.id, data))
     except ValueError as error:
         raise ValueError(f"kernel {data['id']}: {error}") from error
+
+
+def _modules(kernel_id: str, data: Mapping[str, Any]) -> dict[str, str]:
+    place = PurePosixPath(data["source"])
+    more = {name: str(place.with_name(f"{kernel_id}.{name}.wasm")) for name in data.get("flavours", ())}
+    return {flavours.PORTABLE: str(place.with_name(f"{kernel_id}.wasm")), **more}
 
 
 def _inside(folder: Path, name: str) -> Path:

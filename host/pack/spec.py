@@ -6,7 +6,7 @@ These dataclasses are what ``pack.toml``, ``kernels.json`` and a board image's t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Literal
 
@@ -82,6 +82,10 @@ class Dim:
     mul: int = 1
     div: int = 1
 
+    def value(self, symbols: Mapping[str, int]) -> int:
+        """The dimension where every symbol has the value given, rounded down."""
+        return (1 if self.symbol is None else symbols[self.symbol]) * self.mul // self.div
+
     def __str__(self) -> str:
         if self.symbol is None:
             return str(self.mul)
@@ -135,8 +139,25 @@ class KnownAnswer:
 
 
 @dataclass(frozen=True)
+class Backward:
+    """The tensors of a kernel's ``kernel_backward``, which has the kernel's own symbols, params and limits."""
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    scratch: tuple[Tensor, ...] = ()
+
+
+BACKWARD_ENTRY = "kernel_backward"
+"""The export that computes a kernel's gradients."""
+
+
+@dataclass(frozen=True)
 class KernelSpec:
-    """One kernel of a pack."""
+    """One kernel of a pack.
+
+    ``bench`` gives each symbol the value at which the kernel is measured; ``error_bound`` says to people how far a
+    result may be from the exact one. A board knows neither, nor ``backward``.
+    """
 
     id: str
     op: str
@@ -150,11 +171,32 @@ class KernelSpec:
     limits: Limits
     fallback: str | None
     test: KnownAnswer
+    backward: Backward | None = None
+    bench: Mapping[str, int] | None = None
+    error_bound: str | None = None
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """All tensors in table order: inputs, outputs, scratch."""
         return self.inputs + self.outputs + self.scratch
+
+    @property
+    def arguments(self) -> tuple[Tensor, ...]:
+        """What a call takes by position: outputs that are read first, then inputs."""
+        return tuple(tensor for tensor in self.outputs if tensor.inout) + self.inputs
+
+    def of_backward(self) -> KernelSpec | None:
+        """``kernel_backward`` as a kernel of its own; None when there is none."""
+        if self.backward is None:
+            return None
+        return replace(
+            self,
+            entry_point=BACKWARD_ENTRY,
+            inputs=self.backward.inputs,
+            outputs=self.backward.outputs,
+            scratch=self.backward.scratch,
+            backward=None,
+        )
 
 
 def params_block(kernel: KernelSpec, symbols: Mapping[str, int], params: Mapping[str, float | int | bool]) -> bytes:

@@ -1,38 +1,26 @@
-"""Kernels in C compiled to plain wasm32, and what a compiled module must be: docs/kernel-abi.md."""
+"""What a compiled kernel must be, whatever it was written in: docs/kernel-abi.md."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
-import os
-import shlex
-import shutil
-import sys
-import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-import ziglang  # type: ignore[import-untyped]
+from host.errors import MalformedPack, UsageError
+from host.pack import clang
+from host.pack.linking import functions
+from host.pack.spec import BACKWARD_ENTRY, KernelSpec
 
-from host import project, steps
-from host.errors import BuildError, MalformedPack
-from host.pack.params_header import file_name, params_header
-from host.pack.spec import KernelSpec
 
-_FLAGS = (
-    "-target", "wasm32-freestanding",
-    "-mcpu=mvp+bulk_memory",  # so that copies are memory.copy and not calls of a memcpy that is not there
-    "-std=c11", "-Wall", "-Wextra", "-Werror", "-Werror=date-time",
-    "-O3", "-ffp-contract=off", "-fno-builtin", "-fno-sanitize=all", "-nostdlib",
-    "-Wl,--no-entry", "-Wl,--strip-all",
-    "-Wl,-z,stack-size=1024",  # it lies first: running off its end leaves linear memory and traps
-    "-Wl,--initial-memory=65536",
-    "-Wl,--export=__heap_base", "-Wl,--export=__data_end",  # wamrc cuts the first page down to what lies below
-)  # fmt: skip
-FEATURES = ("bulk-memory",)
-"""What a compiled kernel may use beyond WebAssembly 1.0, as kernels.json names it."""
-_PAGE = 65536
+class Compiler(Protocol):
+    """What makes modules of sources in one language."""
+
+    def inputs(self, source: Path, spec: KernelSpec, version: str, flavour: str, folder: Path) -> dict[str, object]: ...
+    def compile_module(self, source: Path, spec: KernelSpec, version: str, flavour: str, folder: Path) -> bytes: ...
+
+
+_COMPILERS: Mapping[str, Compiler] = {".c": clang}
 _START_FUEL = 100_000  # instructions a start function may take
 
 
@@ -50,51 +38,20 @@ class WasmInfo:
     memory_pages: tuple[int, int | None] | None
 
 
-def include_folder() -> Path:
-    """Where kernel_abi.h is."""
-    return project.root() / "kernels_aot" / "include"
+def compiler_inputs(source: Path, spec: KernelSpec, version: str, flavour: str, folder: Path) -> dict[str, object]:
+    """All that a module depends on, as JSON."""
+    return _compiler(source).inputs(source, spec, version, flavour, folder)
 
 
-def compiler_inputs(source: Path, spec: KernelSpec, folder: Path) -> dict[str, object]:
-    """All that the module depends on, as JSON: compiler, flags, params header, source, and every header in reach."""
-    files = {
-        f"{name}/{path.relative_to(root).as_posix()}": _sha256(path)
-        for name, root in (("pack", folder), ("include", include_folder()))
-        for path in sorted(root.rglob("*.h"))
-    }
-    return {
-        "ziglang": importlib.metadata.version("ziglang"),
-        "flags": [*_FLAGS, *_kernel_flags(spec)],
-        "params": params_header(spec),
-        "source": [source.relative_to(folder).as_posix(), _sha256(source)],
-        "headers": files,
-    }
-
-
-def compile_wasm(source: Path, spec: KernelSpec, out: Path, folder: Path | None = None) -> None:
-    """Compile ``source``, a file of the pack in ``folder`` (its own by default), to a module in ``out``.
+def compile_wasm(source: Path, spec: KernelSpec, version: str, flavour: str, folder: Path) -> bytes:
+    """Compile ``source``, a file of the pack in ``folder`` whose version is ``version``.
 
     Raises BuildError with the compiler's messages, or naming a file from outside the pack that the source includes, and
     MalformedPack when the module is no kernel as ``spec`` says.
     """
-    folder = (folder or source.parent).resolve()
-    with tempfile.TemporaryDirectory() as temporary:
-        scratch = Path(temporary)
-        generated = scratch / "include"
-        generated.mkdir()
-        (generated / file_name(spec)).write_text(params_header(spec))
-        module, dependencies = scratch / "kernel.wasm", scratch / "kernel.d"
-        # Paths relative to the pack's folder, and prefixes mapped, keep this machine's folders out of __FILE__.
-        command: list[str | Path] = [
-            sys.executable, "-m", "ziglang", "cc", *_FLAGS, *_kernel_flags(spec),
-            f"-ffile-prefix-map={include_folder()}=include", f"-ffile-prefix-map={generated}=include",
-            f"-I{generated}", f"-I{include_folder()}", "-MD", f"-MF{dependencies}",
-            "-o", module, source.resolve().relative_to(folder),
-        ]  # fmt: skip
-        steps.run(command, lambda _line: None, cwd=folder, env=_environment())
-        _check_dependencies(dependencies, source.resolve(), folder, generated)
-        check_kernel(module.read_bytes(), spec)
-        shutil.copyfile(module, out)
+    module = _compiler(source).compile_module(source.resolve(), spec, version, flavour, folder.resolve())
+    check_kernel(module, spec)
+    return module
 
 
 def inspect_wasm(module: bytes) -> WasmInfo:
@@ -155,11 +112,13 @@ def check_kernel(module: bytes, spec: KernelSpec) -> WasmInfo:
     info = inspect_wasm(module)
     if info.imports:
         raise MalformedPack(f"{spec.id} imports {', '.join(info.imports)}; a kernel has no imports")
-    for name, kind in {"memory": "memory", "__heap_base": "i32", spec.entry_point: "(i32) -> (i32)"}.items():
+    for name, kind in {"memory": "memory", "__heap_base": "i32", **functions(spec)}.items():
         if name not in info.exports:
             raise MalformedPack(f"{spec.id} does not export {name}")
         if info.exports[name] != kind:
             raise MalformedPack(f"{spec.id} exports {name} as {info.exports[name]}, must be {kind}")
+    if spec.backward is None and BACKWARD_ENTRY in info.exports:
+        raise MalformedPack(f"{spec.id} exports {BACKWARD_ENTRY}, but is described without backward")
     assert info.memory_pages is not None
     first, most = info.memory_pages
     if first != 1 or most is None or most > spec.limits.max_memory_pages:
@@ -170,32 +129,13 @@ def check_kernel(module: bytes, spec: KernelSpec) -> WasmInfo:
     return info
 
 
-def _kernel_flags(spec: KernelSpec) -> tuple[str, ...]:
-    return f"-Wl,--max-memory={spec.limits.max_memory_pages * _PAGE}", f"-Wl,--export={spec.entry_point}"
-
-
-def _environment() -> dict[str, str]:
-    """Zig's caches in the build folder, and no variable that adds include folders or flags."""
-    cache = str(project.build_dir() / "zig-cache")
-    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "TMPDIR", "LANG")}
-    return kept | {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
-
-
-def _check_dependencies(file: Path, source: Path, folder: Path, generated: Path) -> None:
-    """Refuse a kernel that includes more than headers of its pack, of the ABI and of the compiler: those are all that a
-    rebuild looks at, and all that another machine has.
-    """
-    zig = Path(ziglang.__file__).parent
-    roots = [path.resolve() for path in (folder, include_folder(), generated, zig)]
-    for name in shlex.split(file.read_text().replace("\\\n", " "))[1:]:
-        path = (folder / name).resolve()
-        if path != source and not (path.suffix == ".h" and any(path.is_relative_to(root) for root in roots)):
-            raise BuildError(f"{source} includes {name}, which is no header of the pack")
-
-
 def _names(types: Iterable[object]) -> str:
     return ", ".join(map(str, types))
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _compiler(source: Path) -> Compiler:
+    """What compiles a source, by its name."""
+    try:
+        return _COMPILERS[source.suffix]
+    except KeyError:
+        raise UsageError(f"{source.name}: a kernel's source ends in {' or '.join(_COMPILERS)}") from None

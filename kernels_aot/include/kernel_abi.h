@@ -38,12 +38,25 @@ struct kernel_descriptor {
 
 _Static_assert(sizeof(struct kernel_descriptor) == 40, "a descriptor is ten u32");
 
+// What kernel_info returns the offset of. Texts have a NUL at their end.
+struct kernel_info {
+    uint32_t size; // of this struct
+    uint32_t abi_version;
+    char name[24];    // the kernel's id
+    char version[24]; // of its pack
+};
+
+_Static_assert(sizeof(struct kernel_info) == 56, "two words and two texts");
+
 // Begins the definition of an entry point: KERNEL_EXPORT(name)(uint32_t descriptor) { ... }
+// KERNEL_BACKWARD is the same for kernel_backward, which firmware has no use for.
 #ifdef KERNEL_NATIVE
 extern uint8_t *kernel_native_base;
 #define KERNEL_EXPORT(name) int32_t name(uint32_t descriptor); int32_t name
+#define KERNEL_BACKWARD static __attribute__((unused)) int32_t kernel_backward
 #else
 #define KERNEL_EXPORT(name) __attribute__((export_name(#name))) int32_t name
+#define KERNEL_BACKWARD __attribute__((export_name("kernel_backward"))) int32_t kernel_backward
 #endif
 
 static inline void *kernel_pointer(uint32_t offset) {

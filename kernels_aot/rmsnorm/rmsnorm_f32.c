@@ -7,6 +7,7 @@
 #include "kernel_math.h"
 #include "kernel_reduce.h"
 #include "rmsnorm_f32_params.h"
+#include "kernel_stateless.h"
 
 static int32_t check(const struct kernel_descriptor *call) {
     const struct rmsnorm_f32_params *params = KERNEL_PARAMS(call, struct rmsnorm_f32_params);
@@ -26,6 +27,7 @@ static int32_t check(const struct kernel_descriptor *call) {
 }
 
 KERNEL_EXPORT(rmsnorm_forward)(uint32_t descriptor) {
+    KERNEL_REQUIRE_INIT();
     const struct kernel_descriptor *call = kernel_descriptor_at(descriptor);
     int32_t code = check(call);
     if (code != KERNEL_OK) {

@@ -12,6 +12,7 @@
 #include "kernel_abi.h"
 #include "rope_angles.h"
 #include "rope_f32_params.h"
+#include "kernel_stateless.h"
 
 enum source { COMPUTED, ANGLES, PAIRS };
 
@@ -102,6 +103,7 @@ static void rotate(float *y, const float *x, const struct cos_sin *row, uint32_t
 }
 
 KERNEL_EXPORT(rope_forward)(uint32_t descriptor) {
+    KERNEL_REQUIRE_INIT();
     struct rope rope;
     int32_t code = check(&rope, kernel_descriptor_at(descriptor));
     if (code != KERNEL_OK) {

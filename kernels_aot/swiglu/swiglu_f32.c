@@ -6,6 +6,7 @@
 #include "kernel_abi.h"
 #include "kernel_math.h"
 #include "swiglu_f32_params.h"
+#include "kernel_stateless.h"
 
 static inline float silu(float g) {
     uint32_t bits = float_bits(g);
@@ -20,6 +21,7 @@ static inline float silu(float g) {
 }
 
 KERNEL_EXPORT(swiglu_forward)(uint32_t descriptor) {
+    KERNEL_REQUIRE_INIT();
     const struct kernel_descriptor *call = kernel_descriptor_at(descriptor);
     const struct swiglu_f32_params *params = KERNEL_PARAMS(call, struct swiglu_f32_params);
     if (params == NULL) {

@@ -1,0 +1,55 @@
+"""What a pack build finds out about a compiled kernel by running it under Wasmtime.
+
+All of it is exact: who the kernel says it is, what it answers to its known-answer test, how many WebAssembly
+instructions it takes. So two builds agree, and nothing depends on how busy the machine was.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+from host import known_answer as known_answer_
+from host.errors import BuildError, MalformedPack
+from host.pack.flavours import PORTABLE
+from host.pack.manifest import Benchmarks
+from host.pack.spec import KERNEL_ABI_VERSION, KernelSpec
+from host.runtime import known_answer_sha256, module_info, run_counted
+
+
+def check_identity(modules: Mapping[str, bytes], spec: KernelSpec, version: str) -> None:
+    """That ``kernel_info`` of every flavour says the kernel's id, the pack's version and this ABI.
+
+    Raises MalformedPack.
+    """
+    for flavour, module in modules.items():
+        info = module_info(module, spec)
+        says = {
+            "name": (info.name, spec.id),
+            "version": (info.version, version),
+            "ABI": (info.abi_version, KERNEL_ABI_VERSION),
+        }
+        for what, (actual, expected) in says.items():
+            if actual != expected:
+                raise MalformedPack(f"{spec.id} ({flavour}): kernel_info says {what} {actual!r}, must be {expected!r}")
+
+
+def known_answer(modules: Mapping[str, bytes], spec: KernelSpec) -> str:
+    """sha256 (hex) of the known-answer test's output. Raises BuildError for a flavour that gives other bits."""
+    answers = {flavour: known_answer_sha256(module, spec) for flavour, module in modules.items()}
+    for flavour, answer in answers.items():
+        if answer != answers[PORTABLE]:
+            raise BuildError(f"{spec.id}: the {flavour} flavour gives other bits than the portable one")
+    return answers[PORTABLE]
+
+
+def benchmarks(modules: Mapping[str, bytes], spec: KernelSpec) -> Benchmarks:
+    """Instructions an element of the first output, at the sizes of ``spec.bench``, on known-answer inputs."""
+    assert spec.bench is not None
+    sized = replace(spec, test=replace(spec.test, symbols=spec.bench))
+    inputs = known_answer_.inputs(sized)
+    output = spec.outputs[0].shapes[0]
+    elements = math.prod(dim.value(spec.bench) for dim in output)
+    counts = {flavour: run_counted(module, sized, inputs) for flavour, module in modules.items()}
+    return Benchmarks(elements, {flavour: round(count / elements, 3) for flavour, count in counts.items()})
