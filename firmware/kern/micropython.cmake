@@ -127,9 +127,11 @@ foreach(native ${KERN_NATIVE_KERNELS})
     list(GET native 1 entry)
     list(GET native 2 source)
     set(object ${CMAKE_BINARY_DIR}/natives/${id}.o)
+    get_filename_component(folder ${source} DIRECTORY)
     add_custom_command(OUTPUT ${object}
         COMMAND ${CMAKE_C_COMPILER} -mcpu=cortex-m0plus -mthumb -O3 -std=c11 -ffp-contract=off -ffreestanding -DKERNEL_NATIVE
-            -D${entry}=native_${id} -I${KERN_KERNELS}/include -I${KERN_GENERATED} -MD -MF ${object}.d -c ${source} -o ${object}.tmp
+            -D${entry}=native_${id} -I${folder}/portable -I${folder} -I${KERN_KERNELS}/include/portable
+            -I${KERN_KERNELS}/include -I${KERN_GENERATED} -MD -MF ${object}.d -c ${source} -o ${object}.tmp
         COMMAND ${CMAKE_OBJCOPY} ${KERN_REDEFINE} ${object}.tmp ${object}
         DEPENDS ${source}
         DEPFILE ${object}.d
@@ -148,6 +150,7 @@ set(KERN_SOURCES
     ${KERN_DIR}/errors.c
     ${KERN_DIR}/tensor.c
     ${KERN_DIR}/call.c
+    ${KERN_DIR}/call_choose.c
     ${KERN_DIR}/call_shapes.c
     ${KERN_DIR}/run.c
     ${KERN_DIR}/pack.c

@@ -55,8 +55,8 @@ def inputs(source: Path, spec: KernelSpec, version: str, flavour: str, folder: P
 def compile_module(source: Path, spec: KernelSpec, version: str, flavour: str, folder: Path) -> bytes:
     """The module of ``source``, a file of the pack in ``folder``.
 
-    A header is looked for in the source's folder, in that one's and in the pack's subfolder named after the flavour,
-    in the pack's folder, and likewise in kernels_aot/include. Raises BuildError with the compiler's messages, or naming
+    Headers are looked for in the source's folder, the pack's and kernels_aot/include, and before each of them in its
+    subfolder named after the flavour. Raises BuildError with the compiler's messages, or naming
     a file from outside that the source includes.
     """
     with tempfile.TemporaryDirectory() as temporary:
@@ -71,7 +71,7 @@ def compile_module(source: Path, spec: KernelSpec, version: str, flavour: str, f
             sys.executable, "-m", "ziglang", "cc", *_FLAGS, _CPU[flavour],
             ",".join(["-Wl", *link_options(spec)]),
             f"-ffile-prefix-map={include_folder()}=include", f"-ffile-prefix-map={generated}=include",
-            *(f"-I{path}" for path in (generated, place.parent / flavour, flavour, ".")),
+            *(f"-I{path}" for path in (generated, place.parent / flavour, place.parent, flavour, ".")),
             *(f"-I{path}" for path in (include_folder() / flavour, include_folder())),
             "-MD", f"-MF{dependencies}", "-o", module, place,
         ]  # fmt: skip

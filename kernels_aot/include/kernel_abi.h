@@ -80,6 +80,13 @@ static inline uint32_t kernel_product(uint32_t a, uint32_t b) {
     return product > UINT32_MAX ? UINT32_MAX : (uint32_t)product;
 }
 
+// Bytes of a region with two tensors, the second at the next multiple of 16; `second_at` is where. UINT32_MAX when that
+// does not fit.
+static inline uint32_t kernel_region_of_two(uint32_t first, uint32_t second, uint32_t *second_at) {
+    *second_at = (first + 15) & ~15u;
+    return first > UINT32_MAX - 15 || second > UINT32_MAX - *second_at ? UINT32_MAX : *second_at + second;
+}
+
 // Whether a region holds exactly `size` bytes, and its elements of `align` bytes (a power of two) are aligned.
 static inline bool kernel_region_is(const struct kernel_region *region, uint32_t size, uint32_t align) {
     return region->size == size && size != 0 && ((region->offset | size) & (align - 1)) == 0
