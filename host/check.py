@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from host import reference
+from host import formats, reference
 from host.check_cases import MAX_BYTES, MAX_ELEMENTS, Array, Case, cases
 from host.errors import CheckFailed, KernelError
 from host.pack.spec import KernelSpec
@@ -41,7 +41,9 @@ class Local:
     runtime: Runtime
 
     def run(self, kernel_id: str, inputs: list[Array | None], params: dict[str, float | int | bool]) -> Array:
-        return self.runtime.run(kernel_id, *inputs, out=None, **params)
+        # Copies, since a kernel may work in one of them.
+        copies = [None if array is None else array.copy() for array in inputs]
+        return self.runtime.run(kernel_id, *copies, out=None, **params)
 
 
 @dataclass(frozen=True)
@@ -206,15 +208,17 @@ class _Tally:
             self._examples.append(Mismatch(case.kernel, case.index, case.title, index, board, host))
 
     def _hold_against_reference(self, case: Case, board: Array, host: Array) -> None:
-        names = [tensor.name for tensor in self._spec.inputs]
+        names = [tensor.name for tensor in self._spec.arguments]
         arrays = {name: array for name, array in zip(names, case.inputs, strict=True) if array is not None}
         expected = reference.expected(case.kernel, arrays, case.params)
         if expected is None:
             return
-        self._outside["board"] += int(reference.outside(board, expected).sum())
-        self._outside["host"] += int(reference.outside(host, expected).sum())
+        dtype = self._spec.outputs[0].dtype
+        value = formats.elements(host, dtype)
+        self._outside["board"] += int(reference.outside(formats.elements(board, dtype), expected).sum())
+        self._outside["host"] += int(reference.outside(value, expected).sum())
         with np.errstate(all="ignore"):
-            errors = np.abs(host.astype(np.float64) - expected.value) / expected.bound
+            errors = np.abs(value - expected.value) / expected.bound
         largest = float(errors[np.isfinite(errors)].max(initial=0.0))
         self._largest = max(self._largest or 0.0, largest)
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from host import formats
 from host.pack.spec import DType, KernelSpec, Param, Tensor
 from host.runtime import ALIGN
 from host.shapes import Sizes, array_shape
@@ -25,11 +26,13 @@ MAX_BYTES = 96 * 1024
 """Tensors of one call, together: what fits the arena of every board."""
 MAX_ELEMENTS = 4096
 """Elements of the output of a call whose shape is random: even 4096 rows of one element keep a board's deadline."""
+_LARGEST = 2 * MAX_ELEMENTS  # elements of the largest case's output, for the same reason
+_WORK = 4  # the product of all symbols may be this many times the elements: more would be too much to compute
 
 
 @dataclass(frozen=True)
 class Case:
-    """One call. ``inputs`` are in the kernel's order, None where an optional one is absent."""
+    """One call. ``inputs`` are what a call takes by position, None where an optional one is absent."""
 
     kernel: str
     index: int
@@ -42,12 +45,14 @@ PARAM_VALUES: Mapping[tuple[str, str], Sequence[float | int]] = {
     ("rope", "theta"): (10000.0, 500000.0, 1e6, 1.0, 1.5, 2.0**40),
     ("rope", "pos"): (0, 1, 100, 2047, 12345, 32767, 32768),
     ("rmsnorm", "eps"): (1e-5, 1e-6, 0.0, 1.0, 1e-40, 1e30),
+    ("lora_apply", "scale"): (1.0, 0.5, -2.0, 0.0, 1e-40, 1e10),
 }
 """Values worth trying, by operation and parameter."""
 
 INVALID_VALUES: Mapping[tuple[str, str], Sequence[float]] = {
     ("rope", "theta"): (0.0, -10000.0, math.nan, math.inf, 2.0**41),
     ("rmsnorm", "eps"): (-1e-5, math.nan, math.inf),
+    ("lora_apply", "scale"): (math.nan, math.inf, -math.inf),
 }
 """Values that a kernel must refuse; a case in 20 has one."""
 
@@ -61,19 +66,20 @@ def cases(
     shapes of at most ``max_elements`` of output; most are small, one in 100 takes all the room there is. Values cover
     denormals, zeros, infinities, NaN and random bits.
     """
+    kinds = [*KINDS, _BITS]
     for index in range(count):
         rng = np.random.default_rng([seed, index, *spec.id.encode()])
         optional = {t.name: int(rng.integers(-1, len(t.shapes))) for t in spec.inputs if t.optional}
-        present = {t.name: optional.get(t.name, 0) for t in spec.inputs if optional.get(t.name, 0) >= 0}
+        present = {t.name: optional.get(t.name, 0) for t in spec.arguments if optional.get(t.name, 0) >= 0}
         symbols = _choose(spec, present, index, rng, max_bytes, max_elements)
         titles: list[str] = []
         inputs: list[Array | None] = []
-        for number, tensor in enumerate(spec.inputs):
+        for number, tensor in enumerate(spec.arguments):
             if tensor.name not in present:
                 inputs.append(None)
                 continue
             shape = _shape(tensor, present[tensor.name], symbols)
-            kind = list(KINDS)[(index + number * int(rng.integers(len(KINDS)))) % len(KINDS)]
+            kind = kinds[(index + number * int(rng.integers(len(kinds)))) % len(kinds)]
             titles.append(f"{tensor.name} {kind} {list(shape)}")
             inputs.append(_values(tensor.dtype, shape, kind, rng))
         params = {p.name: _param(spec, p, rng, invalid=index % 20 == 19) for p in spec.params}
@@ -93,7 +99,7 @@ def _choose(
     if index == 0:
         return _Fit(spec, present, max_bytes, max_elements).smallest()
     if index == 1:
-        return _Fit(spec, present, max_bytes, max_bytes).largest()
+        return _Fit(spec, present, max_bytes, max(max_elements, _LARGEST)).largest()
     fill = index % 100 == 1
     room = max_bytes if fill else min(max_bytes, 16384 if index % 20 == 2 else 1024)
     return _Fit(spec, present, room, max_elements).random(rng, fill=fill)
@@ -152,14 +158,12 @@ class _Fit:
             for tensor in self.spec.tensors
             if tensor.name in self.present or tensor not in self.spec.inputs
         )
-        return size <= self.max_bytes and elements <= self.max_elements
+        work = math.prod(symbols.values())
+        return size <= self.max_bytes and elements <= self.max_elements and work <= _WORK * self.max_elements
 
 
 def _shape(tensor: Tensor, alternative: int, symbols: Mapping[str, int]) -> Sizes:
-    return tuple(
-        dim.mul if dim.symbol is None else symbols[dim.symbol] * dim.mul // dim.div
-        for dim in tensor.shapes[alternative]
-    )
+    return tuple(dim.value(symbols) for dim in tensor.shapes[alternative])
 
 
 def _param(spec: KernelSpec, param: Param, rng: np.random.Generator, *, invalid: bool) -> float | int | bool:
@@ -194,10 +198,6 @@ def _special(rng: np.random.Generator, count: int) -> F64:
     return np.where(rng.random(count) < 0.5, rng.choice(edges, count), rng.standard_normal(count))
 
 
-def _random_bits(rng: np.random.Generator, count: int) -> F64:
-    return rng.integers(0, 2**32, count, np.uint32).view(np.float32).astype(np.float64)
-
-
 KINDS: Mapping[str, Fill] = {
     "normal": lambda rng, n: rng.standard_normal(n),
     "special": _special,
@@ -211,16 +211,18 @@ KINDS: Mapping[str, Fill] = {
     "ten times normal": lambda rng, n: 10 * rng.standard_normal(n),
     "one NaN": lambda rng, n: np.where(np.arange(n) == rng.integers(n), np.nan, rng.standard_normal(n)),
     "one infinity": lambda rng, n: np.where(np.arange(n) == rng.integers(n), -np.inf, rng.standard_normal(n)),
-    "random bits": _random_bits,
 }
 """How the elements of an input are made, by name."""
+_BITS = "random bits"  # the one kind that is not of numbers
 
 
 def _values(dtype: DType, shape: Sizes, kind: str, rng: np.random.Generator) -> Array:
-    """An array of ``dtype``. Only floats have kinds; integers and blocks are random bits."""
-    count = dtype.nbytes(shape) // dtype.size
-    if dtype.name not in ("f32", "f16"):
+    """An array of ``dtype``. Integers are random bits whatever the kind."""
+    if kind == _BITS or (np.dtype(dtype.numpy).kind != "f" and dtype.block == 1):
         raw = rng.integers(0, 256, dtype.nbytes(shape), np.uint8)
         return raw.view(dtype.numpy).reshape(array_shape(dtype, shape))
     with np.errstate(all="ignore"):
-        return KINDS[kind](rng, count).astype(dtype.numpy).reshape(shape)
+        values = KINDS[kind](rng, math.prod(shape)).reshape(shape)
+        if dtype.block > 1:
+            return formats.quantize(values.astype(np.float32), dtype)
+        return values.astype(dtype.numpy)

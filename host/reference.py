@@ -1,4 +1,4 @@
-"""What kernels ought to compute: their formulas in float64 numpy, and how far an f32 result may be from that.
+"""What kernels ought to compute: their formulas in float64 numpy, and how far a result may be from that.
 
 The bounds follow from the operations that docs/kernels.md lists for each kernel, every one of them rounded once:
 a relative error of at most ``U`` = 2^-24 for each, the 2 ulp (4 ``U``) that sine, cosine and exp promise, and 2^-150
@@ -16,6 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from host import formats
+from host.pack.spec import DTYPES
+
 F64 = NDArray[np.float64]
 
 U = 2.0**-24
@@ -28,7 +31,7 @@ HUGE = float(np.finfo(np.float32).max) * (1 - 2.0**-20)
 
 @dataclass(frozen=True)
 class Expected:
-    """A result in float64, and the bound on |f32 result - value|; infinite where there is none. Same shape both."""
+    """A result in float64, element by element, and the bound on |result - value|; infinite where there is none."""
 
     value: F64
     bound: F64
@@ -107,12 +110,110 @@ def swiglu(inputs: Mapping[str, NDArray[Any]], params: Mapping[str, Any]) -> Exp
     return Expected(value, np.where(overflow | vanishing, np.inf, limit))
 
 
-REFERENCES: Mapping[str, Reference] = {"rope_f32": rope, "rmsnorm_f32": rmsnorm, "swiglu_f32": swiglu}
+def lora_apply(inputs: Mapping[str, NDArray[Any]], params: Mapping[str, Any]) -> Expected:
+    """y + scale * ((x A) B).
+
+    A sum of n products, begun with 0, is off by at most n U of the sum of their magnitudes; the product with scale
+    and the last sum add 1 U each. A product that is a denormal loses at most 2^-150.
+    """
+    x, a, b, y = (inputs[name].astype(np.float64) for name in ("x", "a", "b", "y"))
+    scale = float(np.float32(params["scale"]))
+    d_in, rank = a.shape
+    value = y + scale * _product(_product(x, a), b)
+    largest_h = _product(np.abs(x), np.abs(a))
+    size = abs(scale) * _product(largest_h, np.abs(b))
+    limit = 1.02 * U * ((d_in + rank + 2) * size + np.abs(y))
+    tiny = TINY * (2 + abs(scale) * (rank + d_in * np.abs(b).sum(axis=0)))
+    unscaled = _product(largest_h, np.abs(b))
+    overflow = (largest_h.max(axis=-1, keepdims=True) > HUGE) | (unscaled > HUGE) | (size + np.abs(y) > HUGE)
+    return Expected(value, np.where(overflow, np.inf, limit + tiny))
+
+
+def _product(a: F64, b: F64) -> F64:
+    return np.asarray(np.einsum("...ij,jk->...ik", np.atleast_2d(a), b).reshape(*a.shape[:-1], b.shape[-1]))
+
+
+def kv_pack(dtype: str) -> Reference:
+    """Blocks exactly as GGUF has them, so their elements too."""
+
+    def reference(inputs: Mapping[str, NDArray[Any]], params: Mapping[str, Any]) -> Expected:
+        stored = formats.quantize(inputs["x"], DTYPES[dtype])
+        return _exact(formats.elements(stored, DTYPES[dtype]))
+
+    return reference
+
+
+def kv_unpack(dtype: str) -> Reference:
+    """An element is its quant times the scale; that is exact in f32."""
+
+    def reference(inputs: Mapping[str, NDArray[Any]], params: Mapping[str, Any]) -> Expected:
+        return _exact(formats.elements(inputs["x"], DTYPES[dtype]))
+
+    return reference
+
+
+def _exact(value: F64) -> Expected:
+    return Expected(value, np.zeros_like(value))
+
+
+def in_f16(reference: Reference) -> Reference:
+    """``reference`` on f16 inputs, its f32 result rounded to f16: half a unit in the last place more."""
+
+    def rounded(inputs: Mapping[str, NDArray[Any]], params: Mapping[str, Any]) -> Expected:
+        exact = reference(inputs, params)
+        size = np.abs(exact.value)
+        bound = exact.bound + np.maximum((size + exact.bound) * 2.0**-11, 2.0**-25)
+        # From 65520 on it is infinity that is nearest.
+        beyond = np.isfinite(size) & (size - exact.bound > 65520)
+        near = np.isfinite(size) & (size + exact.bound >= 65519) & ~beyond
+        value = np.where(beyond, np.copysign(np.inf, exact.value), exact.value)
+        return Expected(value, np.where(near, np.inf, np.where(beyond, 0.0, bound)))
+
+    return rounded
+
+
+def in_q8(reference: Reference) -> Reference:
+    """``reference`` on Q8_0 rows, its f32 result packed again.
+
+    A quant is off by half of the scale, which is the largest magnitude of the block through 127; rounding the scale to
+    f16 moves an element by up to 127 times that error.
+    """
+
+    def packed(inputs: Mapping[str, NDArray[Any]], params: Mapping[str, Any]) -> Expected:
+        exact = reference({**inputs, "x": formats.dequantize(inputs["x"], DTYPES["q8"])}, params)
+        blocks = exact.value.reshape(*exact.value.shape[:-1], -1, DTYPES["q8"].block)
+        errors = exact.bound.reshape(blocks.shape)
+        largest = (np.abs(blocks) + errors).max(axis=-1, keepdims=True)
+        bound = errors + 1.001 * largest * (1 / 254 + 2.0**-11) + 127 * 2.0**-25
+        usable = np.isfinite(blocks).all(axis=-1, keepdims=True) & (largest / 127 < 65504)
+        return Expected(exact.value, np.where(usable, bound, np.inf).reshape(exact.bound.shape))
+
+    return packed
+
+
+REFERENCES: Mapping[str, Reference] = {
+    "rope_f32": rope,
+    "rope_f16": in_f16(rope),
+    "rope_q8": in_q8(rope),
+    "rmsnorm_f32": rmsnorm,
+    "rmsnorm_f16": in_f16(rmsnorm),
+    "swiglu_f32": swiglu,
+    "swiglu_f16": in_f16(swiglu),
+    "kv_pack_q4": kv_pack("q4"),
+    "kv_pack_q8": kv_pack("q8"),
+    "kv_unpack_q4": kv_unpack("q4"),
+    "kv_unpack_q8": kv_unpack("q8"),
+    "lora_apply_f32": lora_apply,
+    "lora_apply_f16": in_f16(lora_apply),
+}
 """References by kernel id."""
 
 
 def expected(kernel_id: str, inputs: Mapping[str, NDArray[Any]], params: Mapping[str, Any]) -> Expected | None:
-    """What a kernel should give for arrays by name and all its parameters; None when it has no reference."""
+    """What a kernel should give for arrays by name and all its parameters; None when it has no reference.
+
+    Arrays are as a call has them: those of block formats are of u1.
+    """
     reference = REFERENCES.get(kernel_id)
     if reference is None:
         return None
@@ -121,9 +222,8 @@ def expected(kernel_id: str, inputs: Mapping[str, NDArray[Any]], params: Mapping
         return reference(inputs, params)
 
 
-def outside(result: NDArray[Any], expected: Expected) -> NDArray[np.bool_]:
-    """Where ``result`` breaks the bound. NaN must be NaN and an infinity that infinity, unless there is no bound."""
-    value = result.astype(np.float64)
+def outside(value: F64, expected: Expected) -> NDArray[np.bool_]:
+    """Where elements break the bound. NaN must be NaN and an infinity that infinity, unless there is no bound."""
     with np.errstate(all="ignore"):
         near = np.abs(value - expected.value) <= expected.bound
     same = (value == expected.value) | (np.isnan(value) & np.isnan(expected.value))

@@ -348,10 +348,7 @@ class _Kernel:
         for name, array in arrays.items():
             _check_dtype(self.spec, name, array)
         tensors = {tensor.name: tensor for tensor in self.spec.tensors}
-        shapes = {
-            name: element_shape(tensors[name].dtype, array.shape) if name in tensors else array.shape
-            for name, array in arrays.items()
-        }
+        shapes = {name: _shape(self.spec, tensors.get(name), array) for name, array in arrays.items()}
         solved = solve(self.spec, shapes)
         block = params_block(self.spec, solved.symbols, params)
         instance = self._instance or _Instance(self._engine, self._module, self.spec)
@@ -504,6 +501,16 @@ def _read_array(instance: _Instance, layout: _Layout, tensor: Tensor, solved: So
     shape = solved.shapes[tensor.name]
     data = instance.read(layout.tensors[tensor.name], tensor.dtype.nbytes(shape))
     return np.frombuffer(data, tensor.dtype.numpy).reshape(array_shape(tensor.dtype, shape)).copy()
+
+
+def _shape(spec: KernelSpec, tensor: Tensor | None, array: Array) -> tuple[int, ...]:
+    """The shape in elements of an argument. Raises ValueError, naming it, for a row that is not whole blocks."""
+    if tensor is None:
+        return array.shape
+    try:
+        return element_shape(tensor.dtype, array.shape)
+    except ValueError as error:
+        raise ValueError(f"{spec.id}: {tensor.name}: {error}") from error
 
 
 def _text(spec: KernelSpec, field: bytes) -> str:

@@ -1,8 +1,9 @@
-// The functions of kernel_math.h and rope_angles.h over arrays, for test_kernels.py.
+// The functions of kernel_math.h, kernel_f16.h and rope_angles.h over arrays, for test_kernels.py and test_kernel_formats.py.
 
 #include <stddef.h>
 
 #include "kernel_abi.h"
+#include "kernel_f16.h"
 #include "kernel_math.h"
 #include "rope_angles.h"
 
@@ -34,5 +35,17 @@ void rope_rows(float *cos, float *sin, uint32_t rows, uint32_t half, float theta
             sin[s * half + i] = result.sin;
             turns[i] = fraction64_add(turns[i], steps[i]);
         }
+    }
+}
+
+void f16_load_array(const uint16_t *stored, float *row, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        row[i] = float_from_f16(stored[i]);
+    }
+}
+
+void f16_store_array(const float *row, uint16_t *stored, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        stored[i] = f16_from_float(row[i]);
     }
 }
