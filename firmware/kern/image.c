@@ -302,13 +302,16 @@ static const char *check_kernel(const struct image *image, const uint8_t *record
     if (!record_ok(record)) {
         return "kernel record";
     }
+    // Before the record is read: it points to the body.
+    if (!body_ok(image, record, offset)) {
+        return "body";
+    }
     struct image_kernel kernel = read_kernel(image, record);
     return !names_ok(image, record) ? "kernel names"
         : !symbols_ok(&kernel) ? "symbols"
         : !tensors_ok(&kernel) ? "tensors"
         : !symbols_bound(&kernel) ? "unbound symbol"
         : !params_ok(&kernel) ? "params"
-        : !body_ok(image, record, offset) ? "body"
         : NULL;
 }
 

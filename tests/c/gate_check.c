@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "gate.h"
+#include "image_walk.h"
 #include "mbedtls/sha256.h"
 
 static const char *error_name(int error) {
@@ -24,29 +25,6 @@ static void read_key(const char *hex, struct gate_key *key) {
     }
     mbedtls_sha256(key->public_key, sizeof(key->public_key), digest, 0);
     memcpy(key->id, digest, sizeof(key->id));
-}
-
-// Everything that a verified pack lets the firmware read, read.
-static unsigned walk(const struct image *image) {
-    unsigned sum = 0;
-    for (uint32_t i = 0; i < image->kernel_count; i++) {
-        struct image_kernel kernel = image_kernel(image, i);
-        sum += (unsigned)(strlen(kernel.id) + strlen(kernel.op) + strlen(kernel.entry) + strlen(kernel.fallback));
-        for (uint32_t k = 0; k < kernel.symbol_count; k++) {
-            uint32_t value;
-            sum += (unsigned)strlen(image_symbol(&kernel, k, &value)) + value;
-        }
-        for (uint32_t k = 0; k < kernel.tensor_count; k++) {
-            sum += (unsigned)strlen(image_tensor(&kernel, k).name);
-        }
-        for (uint32_t k = 0; k < kernel.param_count; k++) {
-            sum += (unsigned)strlen(image_param(&kernel, k).name);
-        }
-        for (uint32_t k = 0; k < kernel.body_size; k++) {
-            sum += kernel.body[k];
-        }
-    }
-    return sum;
 }
 
 int main(void) {
@@ -68,7 +46,7 @@ int main(void) {
         };
         int error = gate_verify(bytes, length, &policy, &pack, &report);
         if (error == KERN_OK) {
-            sink += walk(&pack.image);
+            sink += image_walk(&pack.image);
         }
         printf("%s %s\n", error_name(error), error == KERN_OK ? "" : report.field);
         fflush(stdout);
