@@ -26,9 +26,11 @@ _AGENT = Path(__file__).with_name("bench_agent.py.txt")
 _CALLS = 1000
 _TIMEOUT = 120.0
 _EMPTY_C = """\
-#include "kernel_abi.h"
+#include "empty_params.h"
+#include "kernel_stateless.h"
 
 KERNEL_EXPORT(empty_forward)(uint32_t descriptor) {
+    KERNEL_REQUIRE_INIT();
     (void)descriptor;
     return KERNEL_OK;
 }
@@ -54,12 +56,8 @@ outputs = [{{ name = "y", region = "output", dtype = "f32", shape = ["n"] }}]
 resource_limits = {{ max_memory_pages = 1, max_epoch_ticks = 1, max_table_elements = 1 }}
 test = {{ seed = 1, symbols = {{ n = 4 }} }}
 """
-_SIZES: Mapping[str, Mapping[str, int]] = {
-    "rope": {"batch": 1, "seq": 16, "heads": 4, "dim": 32},
-    "rmsnorm": {"rows": 16, "dim": 128},
-    "swiglu": {"n": 2048},
-}
-"""Sizes at which an operation is timed, 2048 elements each; others are timed at their known-answer test's."""
+_IN_PYTHON = ("rope_f32", "rmsnorm_f32", "swiglu_f32")
+"""Kernels that the agent has in MicroPython too."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +111,8 @@ def run_bench(board: Board, pack: Pack, report: Report) -> Costs:
 
 def _kernel_cost(board: Board, spec: KernelSpec, report: Report) -> KernelCost:
     report(spec.id)
-    sizes = _SIZES.get(spec.op, spec.test.symbols)
-    inputs = [_shape(tensor, sizes) for tensor in spec.inputs if not tensor.optional]
+    sizes = spec.bench or spec.test.symbols
+    arguments = [(_shape(tensor, sizes), tensor.dtype.name) for tensor in spec.arguments if not tensor.optional]
     elements = math.prod(_shape(spec.outputs[0], sizes))
 
     def per_element(call: str) -> float:
@@ -123,14 +121,16 @@ def _kernel_cost(board: Board, spec: KernelSpec, report: Report) -> KernelCost:
     return KernelCost(
         id=spec.id,
         elements=elements,
-        aot=per_element(f"kernel_cycles({spec.id!r}, {inputs}, False)"),
-        native=per_element(f"kernel_cycles({spec.id!r}, {inputs}, True)") if spec.fallback else None,
-        micropython=per_element(f"python_cycles({spec.op!r}, {list(sizes.values())})") if spec.op in _SIZES else None,
+        aot=per_element(f"kernel_cycles({spec.id!r}, {arguments}, False)"),
+        native=per_element(f"kernel_cycles({spec.id!r}, {arguments}, True)") if spec.fallback else None,
+        micropython=per_element(f"python_cycles({spec.op!r}, {list(sizes.values())})")
+        if spec.id in _IN_PYTHON
+        else None,
     )
 
 
 def _shape(tensor: Tensor, sizes: Mapping[str, int]) -> tuple[int, ...]:
-    return tuple((sizes[dim.symbol] if dim.symbol else 1) * dim.mul // dim.div for dim in tensor.shapes[0])
+    return tuple(dim.value(sizes) for dim in tensor.shapes[0])
 
 
 @contextmanager
