@@ -153,6 +153,8 @@ class Board:
     ) -> np.ndarray:
         """Run a kernel of the active pack on ``inputs``, in their order, None for an optional one that is absent.
 
+        An in-out output comes before them; what it has become is returned.
+
         f32 parameters arrive bit for bit. q8 and q4 tensors are arrays of u1 whose last dimension is in bytes. Raises
         a KernelError as the board did, or BoardError for arguments that it does not accept.
         """
@@ -174,7 +176,8 @@ class Board:
     def _dtypes(self, kernel_id: str, arrays: Sequence[np.ndarray | None]) -> list[DType]:
         """The tensor type of each array. Arrays of u1 may be blocks: what they are, the kernel's description says."""
         if any(array is not None and array.dtype == np.uint8 for array in arrays):
-            declared = self._kern(f"kernels({kernel_id!r})")["inputs"]
+            kernel = self._kern(f"kernels({kernel_id!r})")
+            declared = [tensor for tensor in kernel["outputs"] if tensor["inout"]] + kernel["inputs"]
             return [DTYPES[tensor["dtype"]] for tensor, _ in zip(declared, arrays, strict=False)]
         return [_dtype(array.dtype) if array is not None else DTYPES["f32"] for array in arrays]
 

@@ -7,6 +7,7 @@ import textwrap
 import numpy as np
 import pytest
 
+from host import parts
 from host.board import Board
 from host.errors import BoardError, NoSuchKernel
 
@@ -64,6 +65,24 @@ def test_kernels_chain_with_no_copy(repl: Board) -> None:
     assert repl.eval("z.shape") == (1, 2, 1, 4)
 
 
+def test_kv_cache_is_packed_and_unpacked_in_either_format(repl: Board) -> None:
+    repl.exec("a = kern.tensor((2, 64), 'f32', [i / 64 - 1 for i in range(128)])")
+    expected = np.arange(128) / 64 - 1
+    for dtype, step in (("q4", 1 / 8), ("q8", 1 / 127)):
+        repl.exec(f"b = kern.kv_pack(a, {dtype!r})")
+        assert repl.eval("(b.shape, b.dtype)") == ((2, 64), dtype)
+        for unpack in ("kern.kv_unpack(b)", f"kern.kv_unpack(kern.tensor((2, 64), {dtype!r}, bytes(b)), {dtype!r})"):
+            got = np.array(repl.eval(f"{unpack}.tolist()")).reshape(-1)
+            np.testing.assert_allclose(got, expected, atol=step)
+
+
+def test_lora_apply_adds_to_its_first_argument(repl: Board) -> None:
+    repl.exec("T = kern.tensor; y = T((1, 2), 'f32', [1, 2]); a = T((3, 1), 'f32', [1, 1, 1])")
+    repl.exec("b = T((1, 2), 'f32', [1, 10])")
+    assert repl.eval("kern.lora_apply(y, [[1, 2, 3]], a, b, scale=0.5) is y")
+    assert repl.eval("y.tolist()") == [[4, 32]]
+
+
 def test_status_tells_version_pack_and_memory(repl: Board) -> None:
     status = repl.status()
     assert status["board"] == "rpi_pico"
@@ -71,6 +90,7 @@ def test_status_tells_version_pack_and_memory(repl: Board) -> None:
     assert (status["pack"]["name"], status["pack"]["version"]) == ("core", "1.0.0")
     assert status["arena"]["size"] == 0x1A000 and 0 < status["arena"]["free"] < status["arena"]["size"]
     assert status["deadline_ms"] == 100
+    assert status["wamr"] == parts.get("wamr").version
 
 
 def test_stats_count_calls(repl: Board) -> None:
@@ -94,6 +114,9 @@ BAD_CALLS = [
     ("kern.rope(x, pos=-1)", "(ValueError|OverflowError)", "pos"),
     ("kern.rope(x, pos='far')", "TypeError", ""),
     ("kern.rope()", "TypeError", "x"),
+    ("kern.rope(x, 'q4')", "ValueError", "its dtypes: f32, f16, q8"),
+    ("kern.kv_pack(x)", "TypeError", "kv_pack_q4 and kv_pack_q8 fit"),
+    ("kern.kv_pack(kern.tensor((2, 33)), 'q4')", "ValueError", "kv_pack_q4: dim is 33, y needs a multiple of 32"),
     ("kern.rope(x, None, x, x)", "TypeError", ""),
     ("kern.rope(x, out=kern.tensor((1, 2, 1, 8)))", "ValueError", "8"),
     ("kern.rope(x, out=3)", "TypeError", ""),

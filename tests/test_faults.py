@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,22 @@ import pytest
 from host import errors, pack
 from host.board import Board
 from host.pack import keys
+from host.pack.image import ImageKernel, decode_image, encode_image
 
 FAULTS = Path(__file__).parent / "faults"
 X = np.array([5, 6, 7, 8], "<i4")
 ARENA = 0x1A000
+ARENA_ADDRESS = 0x20020000
 DEADLINE_US = 100_000
 TICK_US = 10_000
+TARGET = "thumbv6m-soft"
+ORDER, CLEANED = 65532, 65528
+"""Words of memory that lifecycle.c goes by: what kernel_init has to do, and how often kernel_cleanup was called."""
+ORDERS = [
+    (0x1417A001, r"\(kernel_init returned 77\)"),
+    (0x1417A002, r"\(kernel_init: The kernel executed unreachable\)"),
+    (0x1417A003, r"\(kernel_init: The kernel ran longer than its budget and was stopped\)"),
+]
 
 FAULT_CASES = [
     ("oob_read", ARENA, "MemoryAccessViolation"),
@@ -55,9 +66,9 @@ def faults_pack(tmp_path_factory: pytest.TempPathFactory) -> pack.Pack:
 @pytest.fixture
 def faulty(board: Board, faults_pack: pack.Pack, core_pack: Path) -> Iterator[Board]:
     """The emulated board with the faults pack; the core pack comes back afterwards."""
-    board.install(faults_pack.image("thumbv6m-soft"))
+    board.install(faults_pack.image(TARGET))
     yield board
-    board.install(pack.Pack.open(core_pack).image("thumbv6m-soft"))
+    board.install(pack.Pack.open(core_pack).image(TARGET))
 
 
 def assert_well(board: Board) -> None:
@@ -186,3 +197,132 @@ def test_no_kernel_can_reach_the_data_of_another(faulty: Board) -> None:
         faulty.run("oob_write", [X], {"arg": offset})
     after = faulty.run("counter", [X], {"arg": 0})
     assert after.tolist() == [before[0] + 1, 7, 7, 7]
+
+
+def peek(board: Board, offset: int) -> int:
+    """A word of the arena, read behind the runtime's back."""
+    return int(board.eval(f"__import__('machine').mem32[{ARENA_ADDRESS + offset}]"))
+
+
+def poke(board: Board, offset: int, word: int) -> None:
+    board.exec(f"__import__('machine').mem32[{ARENA_ADDRESS + offset}] = {word}")
+
+
+@pytest.fixture
+def lifecycle(faulty: Board) -> Iterator[Board]:
+    """The board with the faults pack, nothing asked of kernel_init, and no kernel_cleanup counted."""
+    poke(faulty, CLEANED, 0)
+    yield faulty
+    poke(faulty, ORDER, 0)
+
+
+def test_kernel_init_gets_the_defaults_of_the_parameters(lifecycle: Board) -> None:
+    given = lifecycle.run("lifecycle", [X], {"arg": 7, "gain": 9.0})
+    assert given[:3].tolist() == [8, 0, np.float32(1.5).view("<i4")]
+
+
+@pytest.mark.parametrize(("order", "message"), ORDERS)
+def test_kernel_init_that_goes_wrong_is_a_load_error_that_says_how(lifecycle: Board, order: int, message: str) -> None:
+    poke(lifecycle, ORDER, order)
+    with pytest.raises(errors.LoadError, match=message):
+        lifecycle.run("lifecycle", [X])
+    assert lifecycle.stats()["last_fault"]["error"] == "LoadError"
+    assert peek(lifecycle, CLEANED) == 0
+    poke(lifecycle, ORDER, 0)
+    lifecycle.run("lifecycle", [X])
+    assert_well(lifecycle)
+
+
+def test_pack_whose_kernel_init_goes_wrong_is_refused(lifecycle: Board, faults_pack: pack.Pack) -> None:
+    before = lifecycle.status()["pack"]
+    poke(lifecycle, ORDER, ORDERS[0][0])
+    with pytest.raises(errors.HealthCheckFailed, match=r"lifecycle: .*kernel_init returned 77"):
+        lifecycle.install(faults_pack.image(TARGET))
+    assert lifecycle.status()["pack"] == before
+    assert_well(lifecycle)
+
+
+def test_kernel_cleanup_is_called_before_another_kernel_takes_the_room(lifecycle: Board) -> None:
+    lifecycle.run("lifecycle", [X])
+    for kernel in lifecycle.kernels():
+        if kernel != "lifecycle":
+            lifecycle.run(kernel, [X])
+    assert peek(lifecycle, CLEANED) == 1
+
+
+def test_kernel_cleanup_is_called_before_a_soft_reset(lifecycle: Board) -> None:
+    lifecycle.run("lifecycle", [X])
+    lifecycle.soft_reset()
+    assert peek(lifecycle, CLEANED) == 1
+    assert_well(lifecycle)
+
+
+def test_kernel_cleanup_is_called_when_another_pack_is_installed(lifecycle: Board, core_pack: Path) -> None:
+    lifecycle.run("lifecycle", [X])
+    lifecycle.install(pack.Pack.open(core_pack).image(TARGET))
+    assert peek(lifecycle, CLEANED) == 1
+
+
+def test_kernel_cleanup_is_not_called_after_a_fault(lifecycle: Board) -> None:
+    with pytest.raises(errors.Unreachable):
+        lifecycle.run("lifecycle", [X], {"arg": 1})
+    lifecycle.soft_reset()
+    assert peek(lifecycle, CLEANED) == 0
+
+
+def without_export(kernel: ImageKernel, name: bytes) -> ImageKernel:
+    """The kernel with that export under another name."""
+    assert kernel.body.count(name) == 1
+    return replace(kernel, body=kernel.body.replace(name, name[:-1] + b"_"))
+
+
+UNLOADABLE: dict[str, tuple[str, Callable[[ImageKernel], ImageKernel], str]] = {
+    "no kernel_init": (
+        "code",
+        lambda k: without_export(k, b"kernel_init"),
+        r"no export kernel_init \(i32, i32\) -> i32",
+    ),
+    "no kernel_info": ("code", lambda k: without_export(k, b"kernel_info"), r"no export kernel_info \(\) -> i32"),
+    "no kernel_cleanup": (
+        "code",
+        lambda k: without_export(k, b"kernel_cleanup"),
+        r"no export kernel_cleanup \(\) -> \(\)",
+    ),
+    "an entry point of another type": (
+        "code",
+        lambda k: replace(k, spec=replace(k.spec, entry_point="kernel_info")),
+        r"no export kernel_info \(i32\) -> i32",
+    ),
+    "too large a table": (
+        "indirect",
+        lambda k: replace(k, spec=replace(k.spec, limits=replace(k.spec.limits, max_table_elements=3))),
+        "tables have 4 elements, the limit is 3",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNLOADABLE)
+def test_kernel_that_is_not_as_the_engine_needs_it_is_refused(faulty: Board, faults_pack: pack.Pack, name: str) -> None:
+    id, change, message = UNLOADABLE[name]
+    image = decode_image(faults_pack.image(TARGET))
+    kernels = tuple(change(kernel) if kernel.spec.id == id else kernel for kernel in image.kernels)
+    with pytest.raises(errors.HealthCheckFailed, match=f"{id}: .*{message}"):
+        faulty.install(encode_image(replace(image, kernels=kernels), keys.default_or_create()))
+    assert_well(faulty)
+
+
+def test_memory_ends_at_the_kernels_own_limit(faulty: Board) -> None:
+    faulty.run("one_page", [X], {"arg": 65532})
+    with pytest.raises(errors.MemoryAccessViolation):
+        faulty.run("one_page", [X], {"arg": 65536})
+    assert_well(faulty)
+
+
+@pytest.mark.parametrize("call", ["kern.one_page(x)", "kern.bind('one_page', x)"])
+def test_call_beyond_the_memory_limit_says_what_it_needs(faulty: Board, call: str) -> None:
+    faulty.exec("import kern; low = kern.tensor((4,), 'i32'); block = kern.tensor((15400,), 'u32')")
+    faulty.exec("high = kern.tensor((4,), 'i32')")
+    for x in ("x = low", "x = high"):
+        with pytest.raises(errors.BoardError, match=r"one_page: the call needs 2 pages of memory, the limit is 1"):
+            faulty.exec(f"{x}\n{call}")
+    faulty.exec("import gc; del block, high, x; gc.collect(); kern.one_page(low)")

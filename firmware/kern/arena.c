@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#define FIRST ((DESCRIPTOR_SHARED + DESCRIPTOR_BLOCK + ARENA_ALIGN - 1) / ARENA_ALIGN) // neither the private page nor the shared descriptor
+#define FIRST ((DESCRIPTOR_END + ARENA_ALIGN - 1) / ARENA_ALIGN) // behind the private page and the places for descriptors
 #define UNITS (KERN_ARENA_SIZE / ARENA_ALIGN)
 
 _Static_assert(KERN_KERNEL_PAGE % ARENA_ALIGN == 0 && UNITS % 32 == 0, "the bitmaps cover the arena");

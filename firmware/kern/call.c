@@ -29,7 +29,7 @@ static const struct layout_dtype *dtype_of_typecode(char typecode) {
     }
 }
 
-static void describe(mp_obj_t o, const char *name, struct argument *argument) {
+void call_describe(mp_obj_t o, const char *name, struct argument *argument) {
     argument->dtype = NULL;
     argument->shaped = true;
     if (mp_obj_is_type(o, &kern_type_Tensor)) {
@@ -44,7 +44,7 @@ static void describe(mp_obj_t o, const char *name, struct argument *argument) {
         return;
     }
     mp_buffer_info_t buffer;
-    if (!mp_get_buffer(o, &buffer, MP_BUFFER_READ)) {
+    if (mp_obj_is_str(o) || !mp_get_buffer(o, &buffer, MP_BUFFER_READ)) {
         mp_raise_msg_varg(&mp_type_TypeError, MP_ERROR_TEXT("%s is a %s, must be a Tensor, nested lists or have a buffer"), name,
             mp_obj_get_type_str(o));
     }
@@ -62,6 +62,48 @@ static void check_dtype(const struct call *call, const struct image_tensor *tens
 }
 
 // ---- arguments by position and by name ----
+
+void call_read_tensors(const struct image_kernel *kernel, struct image_tensor tensors[IMAGE_MAX_TENSORS]) {
+    for (uint32_t i = 0; i < kernel->tensor_count; i++) {
+        tensors[i] = image_tensor(kernel, i);
+    }
+}
+
+// Whether an argument of that name is for that tensor.
+static bool is_called(const struct image_tensor *tensor, mp_obj_t name) {
+    if (name == MP_OBJ_NEW_QSTR(MP_QSTR_out)) {
+        return call_is_output(tensor);
+    }
+    return (call_is_input(tensor) || call_is_inout(tensor)) && strcmp(mp_obj_str_get_str(name), tensor->name) == 0;
+}
+
+static mp_obj_t given_by_name(const struct call_args *args, const struct image_tensor *tensor) {
+    for (size_t i = 0; i < args->n_kw; i++) {
+        if (args->kw[2 * i + 1] != mp_const_none && is_called(tensor, args->kw[2 * i])) {
+            return args->kw[2 * i + 1];
+        }
+    }
+    return MP_OBJ_NULL;
+}
+
+uint32_t call_sort(const struct image_kernel *kernel, const struct image_tensor *tensors, const struct call_args *args, mp_obj_t *given) {
+    uint32_t places = 0;
+    for (int inputs = 0; inputs <= 1; inputs++) {
+        for (uint32_t i = 0; i < kernel->tensor_count; i++) {
+            if (!(inputs ? call_is_input : call_is_output)(&tensors[i])) {
+                continue;
+            }
+            given[i] = given_by_name(args, &tensors[i]);
+            if (inputs || (call_is_inout(&tensors[i]) && given[i] == MP_OBJ_NULL)) {
+                if (places < args->n_args && args->args[places] != mp_const_none) {
+                    given[i] = args->args[places];
+                }
+                places++;
+            }
+        }
+    }
+    return places;
+}
 
 static uint32_t param_bits(const struct call *call, const struct image_param *param, mp_obj_t value) {
     if (param->type == IMAGE_F32) {
@@ -93,13 +135,12 @@ static bool take_param(struct call *call, const char *name, mp_obj_t value) {
     return false;
 }
 
-static bool take_input(struct call *call, const char *name, mp_obj_t value) {
+static bool is_tensor(const struct call *call, mp_obj_t name, mp_obj_t value) {
     for (uint32_t i = 0; i < call->kernel.tensor_count; i++) {
-        if (call_is_input(&call->tensors[i]) && strcmp(call->tensors[i].name, name) == 0) {
-            if (call->given[i] != MP_OBJ_NULL) {
-                mp_raise_msg_varg(&mp_type_TypeError, MP_ERROR_TEXT("%s: %s is given twice"), call->kernel.id, name);
+        if (is_called(&call->tensors[i], name)) {
+            if (value != mp_const_none && value != call->given[i]) {
+                mp_raise_msg_varg(&mp_type_TypeError, MP_ERROR_TEXT("%s: %s is given twice"), call->kernel.id, mp_obj_str_get_str(name));
             }
-            call->given[i] = value == mp_const_none ? MP_OBJ_NULL : value;
             return true;
         }
     }
@@ -117,50 +158,59 @@ static NORETURN void raise_unknown(const struct call *call, const char *name) {
         call->kernel.param_count == 0 ? "none" : vstr_null_terminated_str(&known));
 }
 
-static void take_positional(struct call *call, size_t n_args, const mp_obj_t *args) {
-    size_t taken = 0;
-    for (uint32_t i = 0; i < call->kernel.tensor_count && taken < n_args; i++) {
-        if (call_is_input(&call->tensors[i])) {
-            call->given[i] = args[taken] == mp_const_none ? MP_OBJ_NULL : args[taken];
-            taken++;
+// What is given for a tensor goes with its dtype, and what has to be given is.
+static void check_given(struct call *call, uint32_t index) {
+    const struct image_tensor *tensor = &call->tensors[index];
+    mp_obj_t o = call->given[index];
+    if (o == MP_OBJ_NULL) {
+        if (call_must_be_given(tensor)) {
+            mp_raise_msg_varg(&mp_type_TypeError, call_is_input(tensor) ? MP_ERROR_TEXT("%s: input %s is missing")
+                : MP_ERROR_TEXT("%s: %s is read first, and is missing"), call->kernel.id, tensor->name);
         }
+        return;
     }
-    if (taken < n_args) {
-        mp_raise_msg_varg(&mp_type_TypeError, MP_ERROR_TEXT("%s takes %u inputs but %u were given"), call->kernel.id, (unsigned)taken, (unsigned)n_args);
+    if (call_is_output(tensor) && !mp_obj_is_type(o, &kern_type_Tensor)) {
+        mp_raise_msg_varg(&mp_type_TypeError, MP_ERROR_TEXT("%s: %s is a %s, must be a Tensor"), call->kernel.id, tensor->name,
+            mp_obj_get_type_str(o));
     }
+    call_describe(o, tensor->name, &call->arguments[index]);
+    check_dtype(call, tensor, &call->arguments[index]);
 }
 
-static void take_arguments(struct call *call, size_t n_args, size_t n_kw, const mp_obj_t *args) {
-    take_positional(call, n_args, args);
+static void take_arguments(struct call *call, const struct call_args *args) {
+    uint32_t places = call_sort(&call->kernel, call->tensors, args, call->given);
+    if (args->n_args > places) {
+        mp_raise_msg_varg(&mp_type_TypeError, MP_ERROR_TEXT("%s takes %u tensors but %u were given"), call->kernel.id, (unsigned)places,
+            (unsigned)args->n_args);
+    }
     for (uint32_t i = 0; i < call->kernel.param_count; i++) {
         call->params[call->kernel.symbol_count + i] = image_param(&call->kernel, i).value;
     }
-    for (size_t i = 0; i < n_kw; i++) {
-        mp_obj_t key = args[n_args + 2 * i], value = args[n_args + 2 * i + 1];
-        const char *name = mp_obj_str_get_str(key);
-        if (key == MP_OBJ_NEW_QSTR(MP_QSTR_out)) {
-            call->out = value;
-        } else if (!take_input(call, name, value) && !take_param(call, name, value)) {
-            raise_unknown(call, name);
+    for (size_t i = 0; i < args->n_kw; i++) {
+        mp_obj_t name = args->kw[2 * i], value = args->kw[2 * i + 1];
+        if (!is_tensor(call, name, value) && !take_param(call, mp_obj_str_get_str(name), value)) {
+            raise_unknown(call, mp_obj_str_get_str(name));
         }
     }
     for (uint32_t i = 0; i < call->kernel.tensor_count; i++) {
-        const struct image_tensor *tensor = &call->tensors[i];
-        if (call->given[i] != MP_OBJ_NULL) {
-            describe(call->given[i], tensor->name, &call->arguments[i]);
-            check_dtype(call, tensor, &call->arguments[i]);
-        } else if (call_is_input(tensor) && !(tensor->flags & IMAGE_OPTIONAL)) {
-            mp_raise_msg_varg(&mp_type_TypeError, MP_ERROR_TEXT("%s: input %s is missing"), call->kernel.id, tensor->name);
-        }
+        check_given(call, i);
     }
 }
 
 // ---- places ----
 
+void call_check_memory(const struct image_kernel *kernel, uint32_t end) {
+    if (end > image_memory_limit(kernel)) {
+        mp_raise_msg_varg(&mp_type_MemoryError, MP_ERROR_TEXT("%s: the call needs %u pages of memory, the limit is %u"), kernel->id,
+            (unsigned)((end + IMAGE_MEMORY_PAGE - 1) / IMAGE_MEMORY_PAGE), (unsigned)kernel->max_pages);
+    }
+}
+
 static void set_region(struct call *call, uint32_t region, kern_tensor_obj_t *tensor, uint32_t size, bool temporary) {
     if (tensor->offset == ARENA_NONE) {
         mp_raise_ValueError(MP_ERROR_TEXT("tensor was freed"));
     }
+    call_check_memory(&call->kernel, tensor->offset + size);
     call->kept[region] = tensor;
     call->regions[region] = tensor->offset;
     call->sizes[region] = size;
@@ -188,24 +238,10 @@ static void place_input(struct call *call, uint32_t index, uint32_t bytes, const
     kern_fill(p, bytes, layout_dtype(tensor->dtype), argument->dims, argument->rank, o, tensor->name);
 }
 
-static void check_out(const struct call *call, uint32_t index) {
-    const struct image_tensor *output = &call->tensors[index];
-    struct argument argument;
-    if (!mp_obj_is_type(call->out, &kern_type_Tensor)) {
-        mp_raise_msg_varg(&mp_type_TypeError, MP_ERROR_TEXT("%s: out is a %s, must be a Tensor"), call->kernel.id, mp_obj_get_type_str(call->out));
-    }
-    describe(call->out, output->name, &argument);
-    check_dtype(call, output, &argument);
-    (void)call_match(call, index, &argument);
-}
-
 static void place_output(struct call *call, uint32_t index, uint32_t bytes) {
     const struct image_tensor *output = &call->tensors[index];
-    if (call->out != mp_const_none) {
-        check_out(call, index);
-    } else if (output->flags & IMAGE_INOUT) {
-        mp_raise_msg_varg(&mp_type_TypeError, MP_ERROR_TEXT("%s: %s is read first: give it as out"), call->kernel.id, output->name);
-    } else {
+    call->out = call->given[index];
+    if (call->out == MP_OBJ_NULL) {
         uint32_t dims[KERN_MAX_RANK], rank = call_output_dims(call, output, dims);
         call->out = MP_OBJ_FROM_PTR(kern_tensor_new(layout_dtype(output->dtype), dims, rank));
     }
@@ -221,12 +257,13 @@ static void measure(const struct call *call, uint32_t bytes[IMAGE_MAX_TENSORS]) 
         if ((tensor->flags & IMAGE_ALTERNATIVE) || (call_is_input(tensor) && call->given[i] == MP_OBJ_NULL)) {
             continue;
         }
-        if (call_is_input(tensor)) {
+        call_check_blocks(call, tensor);
+        if (call->given[i] != MP_OBJ_NULL) {
             tensor = &call->tensors[call_match(call, i, &call->arguments[i])];
         }
         call_dims(call, tensor, dims);
         if (!layout_bytes(layout_dtype(tensor->dtype), dims, tensor->rank, &bytes[i])) {
-            mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("%s: %s is too large or not made of whole blocks"), call->kernel.id, tensor->name);
+            mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("%s: %s is too large"), call->kernel.id, tensor->name);
         }
     }
 }
@@ -253,14 +290,12 @@ static void place(struct call *call) {
     }
 }
 
-void call_prepare(struct call *call, const struct gate_pack *pack, uint32_t index, size_t n_args, size_t n_kw, const mp_obj_t *args) {
+void call_prepare(struct call *call, const struct gate_pack *pack, uint32_t index, const struct call_args *args) {
     memset(call, 0, sizeof(*call));
     call->kernel = image_kernel(&pack->image, index);
     call->out = mp_const_none;
-    for (uint32_t i = 0; i < call->kernel.tensor_count; i++) {
-        call->tensors[i] = image_tensor(&call->kernel, i);
-    }
-    take_arguments(call, n_args, n_kw, args);
+    call_read_tensors(&call->kernel, call->tensors);
+    take_arguments(call, args);
     call_solve(call);
     memcpy(call->params, call->symbols, call->kernel.symbol_count * sizeof(uint32_t));
     place(call);
@@ -287,45 +322,4 @@ bool call_repeatable(const struct call *call) {
         }
     }
     return true;
-}
-
-// ---- choosing a kernel ----
-
-static bool accepts(const struct image_kernel *kernel, size_t n_args, const mp_obj_t *args) {
-    size_t taken = 0;
-    for (uint32_t i = 0; i < kernel->tensor_count && taken < n_args; i++) {
-        struct image_tensor tensor = image_tensor(kernel, i);
-        if (!call_is_input(&tensor)) {
-            continue;
-        }
-        struct argument argument = { 0 };
-        if (args[taken] != mp_const_none) {
-            describe(args[taken], tensor.name, &argument);
-        }
-        if (argument.dtype != NULL && argument.dtype->code != tensor.dtype) {
-            return false;
-        }
-        taken++;
-    }
-    return taken == n_args;
-}
-
-uint32_t call_choose(const struct gate_pack *pack, const char *op, size_t n_args, const mp_obj_t *args) {
-    uint32_t candidates[IMAGE_MAX_KERNELS], count = 0;
-    for (uint32_t i = 0; i < pack->image.kernel_count; i++) {
-        if (strcmp(image_kernel(&pack->image, i).op, op) == 0) {
-            candidates[count++] = i;
-        }
-    }
-    if (count == 1) {
-        return candidates[0]; // whose own check of the arguments says best what is wrong with them
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        struct image_kernel kernel = image_kernel(&pack->image, candidates[i]);
-        if (accepts(&kernel, n_args, args)) {
-            return candidates[i];
-        }
-    }
-    kern_raise(KERN_NO_SUCH_KERNEL, count == 0 ? MP_ERROR_TEXT("no kernel for '%s' in the pack")
-        : MP_ERROR_TEXT("no kernel for '%s' takes these dtypes"), op);
 }

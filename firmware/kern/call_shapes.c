@@ -3,6 +3,10 @@
 
 #include <string.h>
 
+static bool stands_alone(const struct image_dim *dim) {
+    return dim->symbol != IMAGE_CONSTANT && dim->multiplier == 1 && dim->divisor == 1;
+}
+
 // ---- messages ----
 
 static void print_dim(const mp_print_t *print, const struct call *call, const struct image_dim *dim) {
@@ -88,6 +92,18 @@ static NORETURN void raise_not_whole(const struct call *call, const struct image
     raise_value_error(&message);
 }
 
+// "kv_pack_q4: dim is 33, y needs a multiple of 32"
+static NORETURN void raise_blocks(const struct call *call, const struct image_tensor *tensor, uint32_t actual) {
+    const struct image_dim *dim = &tensor->dims[tensor->rank - 1];
+    uint8_t block = layout_dtype(tensor->dtype)->block;
+    if (stands_alone(dim)) {
+        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("%s: %s is %u, %s needs a multiple of %u"), call->kernel.id,
+            image_symbol(&call->kernel, dim->symbol, NULL), (unsigned)actual, tensor->name, block);
+    }
+    mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("%s: the last dimension of %s is %u, must be a multiple of %u"), call->kernel.id,
+        tensor->name, (unsigned)actual, block);
+}
+
 // ---- symbols ----
 
 // Dims as the kernel counts them: leading ones multiplied where the tensor says so. False when the rank does not fit.
@@ -105,10 +121,6 @@ static bool fold(const struct image_tensor *tensor, const struct argument *argum
     folded[0] = (uint32_t)product;
     memcpy(folded + leading, argument->dims + lead, rest * sizeof(uint32_t));
     return product <= UINT32_MAX;
-}
-
-static bool stands_alone(const struct image_dim *dim) {
-    return dim->symbol != IMAGE_CONSTANT && dim->multiplier == 1 && dim->divisor == 1;
 }
 
 static void bind_shaped(struct call *call, uint32_t index) {
@@ -151,9 +163,13 @@ static void bind_sized(struct call *call, uint32_t index) {
             raise_not_whole(call, tensor, dim);
         }
     }
+    if (argument->nbytes % dtype->size != 0) {
+        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("%s: %s has %u bytes, must be a multiple of %u"), call->kernel.id, tensor->name,
+            (unsigned)argument->nbytes, dtype->size);
+    }
     uint32_t elements = argument->nbytes / dtype->size * dtype->block;
     if (unknown != IMAGE_CONSTANT) {
-        if (argument->nbytes % dtype->size != 0 || elements == 0 || known > UINT32_MAX || elements % (uint32_t)known != 0) {
+        if (elements == 0 || known > UINT32_MAX || elements % (uint32_t)known != 0) {
             raise_shape(call, index, argument);
         }
         call->symbols[unknown] = elements / (uint32_t)known;
@@ -204,6 +220,14 @@ uint32_t call_match(const struct call *call, uint32_t index, const struct argume
         }
     }
     raise_shape(call, index, argument);
+}
+
+void call_check_blocks(const struct call *call, const struct image_tensor *tensor) {
+    uint8_t block = layout_dtype(tensor->dtype)->block;
+    uint32_t last;
+    if (block > 1 && layout_dim(&tensor->dims[tensor->rank - 1], call->symbols, &last) && last % block != 0) {
+        raise_blocks(call, tensor, last);
+    }
 }
 
 void call_dims(const struct call *call, const struct image_tensor *tensor, uint32_t dims[IMAGE_MAX_RANK]) {

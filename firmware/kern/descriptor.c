@@ -14,3 +14,11 @@ void descriptor_write(uint32_t offset, const uint32_t regions[IMAGE_REGIONS], co
     *word = 4 * param_count;
     memcpy(arena_at(offset + DESCRIPTOR_SIZE), params, 4 * param_count);
 }
+
+uint32_t descriptor_write_defaults(const struct image_kernel *kernel) {
+    uint32_t *word = arena_at(DESCRIPTOR_DEFAULTS);
+    for (uint32_t i = 0; i < kernel->param_count; i++) {
+        *word++ = image_param(kernel, i).value;
+    }
+    return 4 * kernel->param_count;
+}

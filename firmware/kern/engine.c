@@ -15,8 +15,11 @@
 #include "wasm_runtime_common.h"
 
 #include "arena.h"
+#include "descriptor.h"
+#include "errors.h"
 #include "guard.h"
 #include "kern_natives.h" // generated: KERN_NATIVES
+#include "version.h"      // WAMR's
 
 #define STACK_MARGIN (512)    // bytes below AOT code's stack check: an exception frame and what runtime helpers need
 #define EXEC_ENV_STACK (64)   // bytes of WAMR's own operand stack, which AOT code does not use
@@ -30,7 +33,7 @@ struct instance {
     wasm_module_t module;
     wasm_module_inst_t inst;
     wasm_exec_env_t env;
-    void *entry;
+    void *entry, *init, *cleanup;
     uint32_t data_start, data_size; // part of the private page that must survive
     uint8_t *saved;
 };
@@ -40,7 +43,7 @@ uint8_t *kernel_native_base = ARENA_BASE;
 
 static struct instance *instances;
 static struct instance *resident; // its data is in the private page
-static char message[96];
+static char message[112];
 
 const char *engine_message(void) {
     return message;
@@ -48,6 +51,14 @@ const char *engine_message(void) {
 
 uint32_t engine_aot_version(void) {
     return AOT_CURRENT_VERSION;
+}
+
+const char *engine_wamr_version(void) {
+    #define TEXT(number) #number
+    #define VERSION(major, minor, patch) TEXT(major) "." TEXT(minor) "." TEXT(patch)
+    return VERSION(WAMR_VERSION_MAJOR, WAMR_VERSION_MINOR, WAMR_VERSION_PATCH);
+    #undef VERSION
+    #undef TEXT
 }
 
 void engine_init(void) {
@@ -84,6 +95,22 @@ static void page_in(struct instance *instance) {
     }
 }
 
+// ---- entering a kernel ----
+
+// Call a function of three words, or of fewer. Nothing is set that guard_run sets: a memset costs more than the rest.
+static int run(void *entry, uint32_t a, uint32_t b, uint32_t c, uint32_t max_ticks, struct engine_result *result) {
+    const uint32_t most = KERN_DEADLINE_MS * 1000 / TICK_US;
+    struct guard_call call;
+    call.entry = entry;
+    call.arg[0] = a;
+    call.arg[1] = b;
+    call.arg[2] = c;
+    call.result = 0;
+    int code = guard_run(&call, (max_ticks < most ? max_ticks : most) * TICK_US);
+    *result = (struct engine_result) { .cycles = call.cycles, .pc = call.pc, .returned = (int32_t)call.result };
+    return code == KERN_OK && call.result != 0 ? KERN_KERNEL_TRAP : code;
+}
+
 // ---- instances ----
 
 static void destroy(struct instance *instance) {
@@ -112,11 +139,19 @@ static void unload(struct instance *instance) {
     destroy(instance);
 }
 
+// Unload an instance in which nothing went wrong: the kernel may tidy up first. How that ends makes no difference.
+static void retire(struct instance *instance) {
+    struct engine_result ignored;
+    page_in(instance);
+    (void)run(instance->cleanup, (uint32_t)instance->env, 0, 0, instance->max_ticks, &ignored);
+    unload(instance);
+}
+
 void engine_unload(const struct gate_pack *pack) {
     for (struct instance *instance = instances, *next; instance != NULL; instance = next) {
         next = instance->next;
         if (pack == NULL || instance->pack == pack) {
-            unload(instance);
+            retire(instance);
         }
     }
 }
@@ -127,7 +162,7 @@ static bool unload_least_used(void) {
         last = last->next;
     }
     if (last != NULL) {
-        unload(last);
+        retire(last);
     }
     return last != NULL;
 }
@@ -135,6 +170,17 @@ static bool unload_least_used(void) {
 static bool fail(const char *what) {
     snprintf(message, sizeof(message), "%s", what);
     return false;
+}
+
+static bool check_tables(const AOTModule *module, uint32_t most) {
+    uint64_t elements = 0;
+    for (uint32_t i = 0; i < module->table_count; i++) {
+        elements += module->tables[i].table_type.init_size;
+    }
+    if (elements > most) {
+        snprintf(message, sizeof(message), "tables have %lu elements, the limit is %lu", (unsigned long)elements, (unsigned long)most);
+    }
+    return elements <= most;
 }
 
 // What instantiating relies on, so that nothing of the module runs outside the guard or lands outside the private page.
@@ -159,24 +205,35 @@ static bool check_module(const AOTModule *module, const struct image_kernel *ker
             return fail("data segment outside the private page");
         }
     }
-    return true;
+    return check_tables(module, kernel->max_table_elements);
 }
 
-static bool find_entry(struct instance *instance, const char *name) {
+// An exported function of so many parameters and results, all i32; `type` says the same in text.
+static void *find_export(const struct instance *instance, const char *name, uint32_t params, uint32_t results, const char *type) {
+    const AOTFunctionInstance *function = wasm_runtime_lookup_function(instance->inst, name);
+    const AOTFuncType *actual = function != NULL ? function->u.func.func_type : NULL;
+    bool same = actual != NULL && actual->param_count == params && actual->result_count == results;
+    for (uint32_t i = 0; same && i < params + results; i++) {
+        same = actual->types[i] == VALUE_TYPE_I32;
+    }
+    if (!same) {
+        snprintf(message, sizeof(message), "no export %s %s", name, type);
+    }
+    return same ? function->u.func.func_ptr : NULL;
+}
+
+static bool find_exports(struct instance *instance, const char *entry) {
     static const char *const run_by_wamr[] = { "__post_instantiate", "__wasm_call_ctors" };
     for (uint32_t i = 0; i < 2; i++) {
         if (wasm_runtime_lookup_function(instance->inst, run_by_wamr[i]) != NULL) {
             return fail("module exports a constructor");
         }
     }
-    const AOTFunctionInstance *function = wasm_runtime_lookup_function(instance->inst, name);
-    const AOTFuncType *type = function != NULL ? function->u.func.func_type : NULL;
-    if (type == NULL || type->param_count != 1 || type->types[0] != VALUE_TYPE_I32 || type->result_count != 1
-        || type->types[1] != VALUE_TYPE_I32) {
-        return fail("no entry point (i32) -> i32 of that name");
-    }
-    instance->entry = function->u.func.func_ptr;
-    return true;
+    instance->entry = find_export(instance, entry, 1, 1, "(i32) -> i32");
+    instance->init = find_export(instance, "kernel_init", 2, 1, "(i32, i32) -> i32");
+    instance->cleanup = find_export(instance, "kernel_cleanup", 0, 0, "() -> ()");
+    return instance->entry != NULL && instance->init != NULL && instance->cleanup != NULL
+           && find_export(instance, "kernel_info", 0, 1, "() -> i32") != NULL;
 }
 
 // With the stack at the bottom, as wasm-ld puts it, only what lies above it has to be kept between calls.
@@ -187,11 +244,12 @@ static void find_data(struct instance *instance, const AOTModule *module, uint32
 }
 
 // AOT code reads all of this from the instance at each call.
-static void widen_memory(WASMMemoryInstance *memory) {
-    memory->memory_data_end = memory->memory_data + KERN_ARENA_SIZE;
-    memory->memory_data_size = KERN_ARENA_SIZE;
+static void widen_memory(WASMMemoryInstance *memory, uint32_t limit) {
+    uint32_t size = limit < KERN_ARENA_SIZE ? limit : KERN_ARENA_SIZE;
+    memory->memory_data_end = memory->memory_data + size;
+    memory->memory_data_size = size;
     memory->heap_data = memory->heap_data_end = memory->memory_data_end;
-    wasm_runtime_set_mem_bound_check_bytes(memory, KERN_ARENA_SIZE);
+    wasm_runtime_set_mem_bound_check_bytes(memory, size);
 }
 
 static bool instantiate(struct instance *instance, const struct image_kernel *kernel) {
@@ -211,9 +269,22 @@ static bool instantiate(struct instance *instance, const struct image_kernel *ke
     instance->env->native_stack_boundary = (uint8_t *)KERN_STACK_ADDRESS + STACK_MARGIN;
     AOTModuleInstance *inst = (AOTModuleInstance *)instance->inst;
     inst->cur_exec_env = instance->env;
-    widen_memory(inst->memories[0]);
+    widen_memory(inst->memories[0], image_memory_limit(kernel));
     resident = instance;
-    return find_entry(instance, kernel->entry);
+    return find_exports(instance, kernel->entry);
+}
+
+// Give the kernel its parameters' defaults; it says whether it is ready.
+static bool init(struct instance *instance, const struct image_kernel *kernel) {
+    struct engine_result result;
+    uint32_t size = descriptor_write_defaults(kernel);
+    int code = run(instance->init, (uint32_t)instance->env, size != 0 ? DESCRIPTOR_DEFAULTS : 0, size, kernel->max_ticks, &result);
+    if (code == KERN_KERNEL_TRAP) {
+        snprintf(message, sizeof(message), "kernel_init returned %ld", (long)result.returned);
+    } else if (code != KERN_OK) {
+        snprintf(message, sizeof(message), "kernel_init: %s", kern_error_phrase(code));
+    }
+    return code == KERN_OK;
 }
 
 static struct instance *load_once(const struct gate_pack *pack, uint32_t index) {
@@ -226,7 +297,8 @@ static struct instance *load_once(const struct gate_pack *pack, uint32_t index) 
     *instance = (struct instance) { .pack = pack, .index = index, .max_ticks = kernel.max_ticks };
     // The body runs in place; WAMR writes to it only when it has relocations, which our relocator refuses.
     instance->module = wasm_runtime_load((uint8_t *)kernel.body, kernel.body_size, message, sizeof(message));
-    if (instance->module == NULL || !check_module((AOTModule *)instance->module, &kernel) || !instantiate(instance, &kernel)) {
+    if (instance->module == NULL || !check_module((AOTModule *)instance->module, &kernel) || !instantiate(instance, &kernel)
+        || !init(instance, &kernel)) {
         destroy(instance);
         return NULL;
     }
@@ -235,7 +307,8 @@ static struct instance *load_once(const struct gate_pack *pack, uint32_t index) 
     return instance;
 }
 
-static struct instance *load(const struct gate_pack *pack, uint32_t index) {
+// Seldom called: kept apart from a call, which is to be quick.
+static __attribute__((noinline)) struct instance *load(const struct gate_pack *pack, uint32_t index) {
     struct instance *instance;
     do {
         message[0] = 0;
@@ -259,25 +332,15 @@ static struct instance *find(const struct gate_pack *pack, uint32_t index) {
 
 // ---- calls ----
 
-static int run(struct guard_call *call, uint32_t max_ticks, struct engine_result *result) {
-    const uint32_t most = KERN_DEADLINE_MS * 1000 / TICK_US;
-    int code = guard_run(call, (max_ticks < most ? max_ticks : most) * TICK_US);
-    *result = (struct engine_result) { .cycles = call->cycles, .pc = call->pc, .returned = (int32_t)call->result };
-    return code == KERN_OK && call->result != 0 ? KERN_KERNEL_TRAP : code;
-}
-
 int engine_call(const struct gate_pack *pack, uint32_t index, uint32_t descriptor, struct engine_result *result) {
-    *result = (struct engine_result) { 0 };
-    if (!pack->verified || index >= pack->image.kernel_count) {
-        return KERN_NO_SUCH_KERNEL;
-    }
-    struct instance *instance = find(pack, index);
+    bool known = pack->verified && index < pack->image.kernel_count;
+    struct instance *instance = known ? find(pack, index) : NULL;
     if (instance == NULL) {
-        return KERN_LOAD_ERROR;
+        *result = (struct engine_result) { 0 };
+        return known ? KERN_LOAD_ERROR : KERN_NO_SUCH_KERNEL;
     }
     page_in(instance);
-    struct guard_call call = { .entry = instance->entry, .arg = { (uint32_t)instance->env, descriptor } };
-    int code = run(&call, instance->max_ticks, result);
+    int code = run(instance->entry, (uint32_t)instance->env, descriptor, 0, instance->max_ticks, result);
     if (code != KERN_OK) {
         unload(instance);
     }
@@ -298,6 +361,5 @@ const struct engine_native *engine_find_native(const char *id) {
 
 int engine_call_native(const struct engine_native *native, uint32_t max_ticks, uint32_t descriptor, struct engine_result *result) {
     page_out();
-    struct guard_call call = { .entry = native->entry, .arg = { descriptor, 0 } };
-    return run(&call, max_ticks, result);
+    return run(native->entry, descriptor, 0, 0, max_ticks, result);
 }

@@ -20,9 +20,10 @@ struct engine_native {
 };
 
 void engine_init(void); // once, before anything else
-void engine_unload(const struct gate_pack *pack); // every module of that pack, or of any when NULL
+void engine_unload(const struct gate_pack *pack); // every module of that pack, or of any when NULL, each after its kernel_cleanup
 
 uint32_t engine_aot_version(void);
+const char *engine_wamr_version(void); // such as 2.4.3
 
 // Call kernel `index` of `pack` with the descriptor at that offset of the arena. KERN_OK or an error, KERN_KERNEL_TRAP for a kernel
 // that returned a code other than 0; after an error the kernel's state is that of a new instance.
@@ -36,7 +37,7 @@ const struct engine_native *engine_find_native(const char *id);
 int engine_call_native(const struct engine_native *native, uint32_t max_ticks, uint32_t descriptor, struct engine_result *result)
     __attribute__((warn_unused_result));
 
-// What WAMR said about the last KERN_LOAD_ERROR.
+// What was wrong at the last KERN_LOAD_ERROR.
 const char *engine_message(void);
 
 void engine_pool(uint32_t *size, uint32_t *free);

@@ -13,10 +13,10 @@
 #define GUARD_NO_DEADLINE (0)
 
 struct guard_call {
-    void *entry;        // function of two words that returns one
-    uint32_t arg[2];
+    void *entry;        // function of up to three words that returns one or none
+    uint32_t arg[3];
     void *stack_top;    // set by guard_run
-    uint32_t result;    // what the function returned
+    uint32_t result;    // what the function returned; undefined when it returns nothing
     uint32_t cycles;    // of the processor's clock, kernel stack set-up included; wraps at 2^24
     uint32_t pc;        // where the call was ended, 0 when it returned
 };

@@ -20,20 +20,21 @@ guard_enter:
     mov r7, r11
     push {r4-r7}
     push {r0}                   // ten words: MSP stays a multiple of 8
-    ldr r1, [r0, #12]           // stack_top
+    ldr r1, [r0, #16]           // stack_top
     msr PSP, r1
     movs r1, #2
     msr CONTROL, r1
     isb
     ldr r4, [r0, #0]            // entry
     ldr r1, [r0, #8]
+    ldr r2, [r0, #12]
     ldr r0, [r0, #4]
     blx r4
     movs r3, #0
     msr CONTROL, r3
     isb
     pop {r3}
-    str r0, [r3, #16]           // result
+    str r0, [r3, #20]           // result
     movs r0, #0
     b restore
 

@@ -17,6 +17,7 @@
 #define IMAGE_MAX_PARAMS (8)
 #define IMAGE_MAX_RANK (4)
 #define IMAGE_CONSTANT (255) // a dim with no symbol
+#define IMAGE_MEMORY_PAGE (65536) // bytes
 
 enum image_region { IMAGE_INPUT_A, IMAGE_INPUT_B, IMAGE_OUTPUT, IMAGE_SCRATCH, IMAGE_REGIONS };
 enum image_flag { IMAGE_OPTIONAL = 1, IMAGE_LEADING = 2, IMAGE_ALTERNATIVE = 4, IMAGE_INOUT = 8 };
@@ -46,6 +47,11 @@ struct image_kernel {
     uint32_t body_size;
     const char *id, *op, *entry, *fallback;
 };
+
+// Bytes of linear memory that the kernel may use.
+static inline uint32_t image_memory_limit(const struct image_kernel *kernel) {
+    return kernel->max_pages * IMAGE_MEMORY_PAGE;
+}
 
 struct image_dim {
     uint8_t symbol, divisor;

@@ -109,7 +109,8 @@ int known_answer_test(const struct gate_pack *pack, uint32_t index) {
     for (uint32_t r = 0; r < IMAGE_REGIONS && code == KERN_OK; r++) {
         if (layout.sizes[r] != 0) {
             regions[r] = arena_alloc(layout.sizes[r]);
-            code = regions[r] == ARENA_NONE ? KNOWN_ANSWER_NO_ROOM : KERN_OK;
+            bool room = regions[r] != ARENA_NONE && regions[r] + layout.sizes[r] <= image_memory_limit(&kernel);
+            code = room ? KERN_OK : KNOWN_ANSWER_NO_ROOM;
         }
     }
     if (code == KERN_OK) {

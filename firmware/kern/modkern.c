@@ -9,8 +9,9 @@ extern const mp_obj_module_t kern_module;
 
 static bool ready; // false from a reset to the first import after it
 
-// MicroPython calls this before the heap is swept, so finalisers still find the arena as it was.
+// MicroPython calls this before the heap is swept, so kernels that tidy up and finalisers find the arena as it was.
 void kern_soft_reset(void) {
+    engine_unload(NULL);
     ready = false;
 }
 

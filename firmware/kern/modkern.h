@@ -6,6 +6,7 @@
 #include "py/runtime.h"
 
 #include "engine.h"
+#include "errors.h"
 #include "layout.h"
 
 // ---- modkern.c ----
@@ -19,7 +20,6 @@ KERN_ERRORS(KERN_DECLARE_EXCEPTION)
 #undef KERN_DECLARE_EXCEPTION
 
 const mp_obj_type_t *kern_error_type(int error);
-const char *kern_error_phrase(int error);
 
 // Raise the exception of that error, with a message.
 NORETURN void kern_raise(int error, mp_rom_error_text_t format, ...);

@@ -33,7 +33,6 @@ uint32_t kern_pack_generation(void) {
 }
 
 void kern_pack_reset(void) {
-    engine_unload(NULL);
     memset(state.packs, 0, sizeof(state.packs));
     store_open(&state.store, &kern_flash);
     state.installing = false;

@@ -42,16 +42,16 @@ static uint32_t run_reference(const struct image_kernel *kernel, const struct en
     return result.cycles;
 }
 
-static mp_obj_t call_once(const struct gate_pack *pack, uint32_t index, size_t n_args, size_t n_kw, const mp_obj_t *args) {
+static mp_obj_t call_once(const struct gate_pack *pack, uint32_t index, const struct call_args *args) {
     struct call call;
-    call_prepare(&call, pack, index, n_args, n_kw, args);
+    call_prepare(&call, pack, index, args);
     descriptor_write(DESCRIPTOR_SHARED, call.regions, call.sizes, call.params, call_param_count(&call));
     (void)run(pack, index, DESCRIPTOR_SHARED, call_repeatable(&call));
     call_release(&call);
     return call.out;
 }
 
-// ---- kern.<op>(*inputs, out=None, **params) ----
+// ---- kern.<op>(*tensors, [dtype,] out=None, **params) ----
 
 typedef struct _kern_op_obj_t {
     mp_obj_base_t base;
@@ -66,9 +66,11 @@ mp_obj_t kern_op_new(qstr name) {
 
 static mp_obj_t op_call(mp_obj_t self_in, size_t n_args, size_t n_kw, const mp_obj_t *args) {
     const kern_op_obj_t *self = MP_OBJ_TO_PTR(self_in);
+    struct call_args given = { .n_args = n_args, .n_kw = n_kw, .args = args, .kw = args + n_args };
     check_free();
     const struct gate_pack *pack = kern_active_pack();
-    return call_once(pack, call_choose(pack, qstr_str(self->name), n_args, args), n_args, n_kw, args);
+    uint32_t index = call_choose(pack, qstr_str(self->name), &given);
+    return call_once(pack, index, &given);
 }
 
 static void op_print(const mp_print_t *print, mp_obj_t self_in, mp_print_kind_t kind) {
@@ -84,33 +86,31 @@ MP_DEFINE_CONST_OBJ_TYPE(
     call, op_call
     );
 
-// ---- kern.run(id, *inputs, out=None, **params) ----
+// ---- kern.run(id, *tensors, out=None, **params) ----
 
-// The arguments after the first, as `call` slots pass them: values, then pairs.
-static mp_obj_t *flatten(size_t n_args, const mp_obj_t *args, mp_map_t *kw, qstr but, size_t *n_kw) {
-    mp_obj_t *flat = m_new(mp_obj_t, n_args + 2 * kw->used);
-    memcpy(flat, args, n_args * sizeof(mp_obj_t));
-    *n_kw = 0;
+// The arguments after the first, but for the one named `but`.
+static struct call_args after_first(size_t n_args, const mp_obj_t *args, mp_map_t *kw, qstr but) {
+    mp_obj_t *pairs = m_new(mp_obj_t, 2 * kw->used);
+    struct call_args rest = { .n_args = n_args - 1, .args = args + 1, .kw = pairs };
     for (size_t i = 0; i < kw->alloc; i++) {
         if (mp_map_slot_is_filled(kw, i) && kw->table[i].key != MP_OBJ_NEW_QSTR(but)) {
-            flat[n_args + 2 * *n_kw] = kw->table[i].key;
-            flat[n_args + 2 * *n_kw + 1] = kw->table[i].value;
-            (*n_kw)++;
+            pairs[2 * rest.n_kw] = kw->table[i].key;
+            pairs[2 * rest.n_kw + 1] = kw->table[i].value;
+            rest.n_kw++;
         }
     }
-    return flat;
+    return rest;
 }
 
 static mp_obj_t kern_run(size_t n_args, const mp_obj_t *args, mp_map_t *kw) {
     check_free();
     const struct gate_pack *pack = kern_active_pack();
-    size_t n_kw;
-    mp_obj_t *flat = flatten(n_args - 1, args + 1, kw, MP_QSTRnull, &n_kw);
-    return call_once(pack, kern_find_kernel(pack, mp_obj_str_get_str(args[0])), n_args - 1, n_kw, flat);
+    struct call_args rest = after_first(n_args, args, kw, MP_QSTRnull);
+    return call_once(pack, kern_find_kernel(pack, mp_obj_str_get_str(args[0])), &rest);
 }
 MP_DEFINE_CONST_FUN_OBJ_KW(kern_run_obj, 1, kern_run);
 
-// ---- kern.bind(id, *inputs, out=None, reference=False, **params) ----
+// ---- kern.bind(id, *tensors, out=None, reference=False, **params) ----
 
 typedef struct _kern_bound_obj_t {
     mp_obj_base_t base;
@@ -137,10 +137,9 @@ static mp_obj_t kern_bind(size_t n_args, const mp_obj_t *args, mp_map_t *kw) {
             kern_raise(KERN_NO_SUCH_KERNEL, MP_ERROR_TEXT("the firmware has no reference of %s"), mp_obj_str_get_str(args[0]));
         }
     }
-    size_t n_kw;
-    mp_obj_t *flat = flatten(n_args - 1, args + 1, kw, MP_QSTR_reference, &n_kw);
+    struct call_args rest = after_first(n_args, args, kw, MP_QSTR_reference);
     struct call call;
-    call_prepare(&call, pack, index, n_args - 1, n_kw, flat);
+    call_prepare(&call, pack, index, &rest);
     uint32_t size = DESCRIPTOR_BLOCK;
     kern_bound_obj_t *self = mp_obj_malloc(kern_bound_obj_t, &kern_type_Bound);
     self->pack = pack;
@@ -152,6 +151,7 @@ static mp_obj_t kern_bind(size_t n_args, const mp_obj_t *args, mp_map_t *kw) {
     self->out = call.out;
     memcpy(self->kept, call.kept, sizeof(self->kept));
     self->descriptor = kern_tensor_new(layout_dtype_named("u8"), &size, 1);
+    call_check_memory(&call.kernel, self->descriptor->offset + size);
     descriptor_write(self->descriptor->offset, call.regions, call.sizes, call.params, call_param_count(&call));
     return MP_OBJ_FROM_PTR(self);
 }

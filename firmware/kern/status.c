@@ -36,13 +36,14 @@ static mp_obj_t room(uint32_t size, uint32_t free) {
 
 static mp_obj_t kern_status(void) {
     uint32_t pool_size, pool_free;
-    mp_obj_t dict = mp_obj_new_dict(12);
+    mp_obj_t dict = mp_obj_new_dict(13);
     store(dict, MP_QSTR_version, mp_obj_new_str_from_cstr(KERN_VERSION));
     store(dict, MP_QSTR_build, mp_obj_new_str_from_cstr(KERN_BUILD));
     store(dict, MP_QSTR_board, mp_obj_new_str_from_cstr(KERN_BOARD));
     store(dict, MP_QSTR_target, mp_obj_new_str_from_cstr(KERN_TARGET));
     store(dict, MP_QSTR_abi, from_uint(KERN_ABI));
     store(dict, MP_QSTR_aot, from_uint(engine_aot_version()));
+    store(dict, MP_QSTR_wamr, mp_obj_new_str_from_cstr(engine_wamr_version()));
     store(dict, MP_QSTR_pack, kern_pack_dict());
     store(dict, MP_QSTR_keys, kern_key_ids());
     store(dict, MP_QSTR_arena, room(KERN_ARENA_SIZE, arena_free_bytes()));
@@ -145,11 +146,12 @@ static mp_obj_t shape_obj(const struct image_kernel *kernel, const struct image_
 }
 
 static mp_obj_t tensor_dict(const struct image_kernel *kernel, const struct image_tensor *tensor) {
-    mp_obj_t dict = mp_obj_new_dict(4), shape = shape_obj(kernel, tensor);
+    mp_obj_t dict = mp_obj_new_dict(5), shape = shape_obj(kernel, tensor);
     store(dict, MP_QSTR_name, mp_obj_new_str_from_cstr(tensor->name));
     store(dict, MP_QSTR_dtype, mp_obj_new_str_from_cstr(layout_dtype(tensor->dtype)->name));
     store(dict, MP_QSTR_shapes, mp_obj_new_list(1, &shape));
     store(dict, MP_QSTR_optional, mp_obj_new_bool(tensor->flags & IMAGE_OPTIONAL));
+    store(dict, MP_QSTR_inout, mp_obj_new_bool(tensor->flags & IMAGE_INOUT));
     return dict;
 }
 

@@ -51,6 +51,32 @@ void kern_tensor_free(kern_tensor_obj_t *self) {
 
 // ---- filling ----
 
+// The half nearest to a float, by its bits, ties to even. MicroPython's own conversion rounds some of them the other way.
+static uint16_t half_of(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    uint32_t sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff, exponent = magnitude >> 23;
+    if (magnitude > 0x7f800000) {
+        return sign | 0x7e00 | (magnitude >> 13 & 0x3ff); // NaN
+    }
+    if (magnitude >= 0x47800000 || exponent < 102) {
+        return sign | (exponent < 102 ? 0 : 0x7c00); // 2^16 and more; less than half of the smallest denormal
+    }
+    // The half's bits before their last ones are rounded away. Below 2^-14 the fraction's leading one is written out.
+    bool normal = exponent > 112;
+    uint32_t fraction = normal ? magnitude - (112 << 23) : (magnitude & 0x7fffff) | 0x800000, shift = normal ? 13 : 126 - exponent;
+    return sign | (fraction + (1u << (shift - 1)) - 1 + (fraction >> shift & 1)) >> shift;
+}
+
+static void set_element(uint8_t *p, const struct layout_dtype *dtype, mp_obj_t value) {
+    if (dtype->typecode == 'e') {
+        uint16_t half = half_of(mp_obj_get_float_to_f(value));
+        memcpy(p, &half, sizeof(half));
+    } else {
+        mp_binary_set_val('<', dtype->typecode, value, p, &p);
+    }
+}
+
 static void get_items(mp_obj_t nested, size_t *count, mp_obj_t **items) {
     mp_obj_get_array(nested, count, items);
 }
@@ -79,8 +105,8 @@ uint32_t kern_nested_dims(mp_obj_t nested, uint32_t dims[KERN_MAX_RANK]) {
 
 static uint8_t *fill_nested(uint8_t *p, const struct layout_dtype *dtype, const uint32_t *dims, uint32_t rank, mp_obj_t data, const char *name) {
     if (rank == 0) {
-        mp_binary_set_val('<', dtype->typecode, data, p, &p);
-        return p;
+        set_element(p, dtype, data);
+        return p + dtype->size;
     }
     size_t count;
     mp_obj_t *items;
@@ -199,7 +225,7 @@ static mp_obj_t list_of(const kern_tensor_obj_t *self, uint32_t depth, uint8_t *
 static mp_obj_t tensor_tolist(mp_obj_t self_in) {
     const kern_tensor_obj_t *self = MP_OBJ_TO_PTR(self_in);
     if (self->dtype->typecode == 0) {
-        mp_raise_msg_varg(&mp_type_TypeError, MP_ERROR_TEXT("a %s tensor has no list of numbers"), self->dtype->name);
+        mp_raise_msg_varg(&mp_type_TypeError, MP_ERROR_TEXT("a %s tensor holds blocks: unpack it, or take bytes(tensor)"), self->dtype->name);
     }
     uint8_t *p = arena_at(self->offset);
     return list_of(self, 0, &p);

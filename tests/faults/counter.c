@@ -1,10 +1,13 @@
 #include "faults.h"
+#include "counter_params.h"
+#include "kernel_stateless.h"
 
 static uint32_t calls;
 static uint32_t stamp = 7;
 
 // Gives how often it was called since it was made, and a constant from its data; `arg` 1 then ends in a trap.
 KERNEL_EXPORT(counter)(uint32_t descriptor) {
+    KERNEL_REQUIRE_INIT();
     struct fault_call call = fault_call(descriptor);
     calls += 1;
     stamp = stamp * 3 / 3;

@@ -1,7 +1,10 @@
 #include "faults.h"
+#include "divide_params.h"
+#include "kernel_stateless.h"
 
 // 1: divides by zero; 2: divides INT32_MIN by -1.
 KERNEL_EXPORT(divide)(uint32_t descriptor) {
+    KERNEL_REQUIRE_INIT();
     struct fault_call call = fault_call(descriptor);
     int32_t quotient;
     int32_t numerator = call.arg == 2 ? INT32_MIN : 1;

@@ -5,7 +5,7 @@
 
 #include "kernel_abi.h"
 
-// All of them have the symbol n and the parameter arg.
+// All of them have the symbol n and the parameter arg, before any other.
 struct fault_params {
     uint32_t n;
     int32_t arg;

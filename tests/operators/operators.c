@@ -2,6 +2,7 @@
 // pairs of words. tests/test_operators.py compares the board with Wasmtime.
 #include "kernel_abi.h"
 #include "operators_params.h"
+#include "kernel_stateless.h"
 
 static inline float as_float(uint32_t bits) {
     union { uint32_t bits; float value; } u = { bits };
@@ -70,6 +71,7 @@ static uint32_t integers(uint32_t op, uint32_t a, uint32_t b) {
 }
 
 KERNEL_EXPORT(operators)(uint32_t descriptor) {
+    KERNEL_REQUIRE_INIT();
     const struct kernel_descriptor *call = kernel_descriptor_at(descriptor);
     const struct operators_params *params = KERNEL_PARAMS(call, struct operators_params);
     const uint32_t *a = kernel_pointer(call->input_a.offset), *b = kernel_pointer(call->input_b.offset);

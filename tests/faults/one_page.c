@@ -1,0 +1,13 @@
+#include "faults.h"
+#include "one_page_params.h"
+#include "kernel_stateless.h"
+
+// Reads at the offset `arg`, with a limit of one page of memory in its manifest.
+KERNEL_EXPORT(one_page)(uint32_t descriptor) {
+    KERNEL_REQUIRE_INIT();
+    struct fault_call call = fault_call(descriptor);
+    if (call.arg) {
+        call.y[0] = *(const volatile int32_t *)kernel_pointer((uint32_t)call.arg);
+    }
+    return fault_copy(call);
+}
