@@ -16,6 +16,7 @@ f32 soft__aeabi_i2f(int32_t a);
 f32 soft__aeabi_ui2f(uint32_t a);
 int32_t soft__aeabi_f2iz(f32 a);
 uint32_t soft__aeabi_f2uiz(f32 a);
+int soft__clzsi2(uint32_t a); // leading zeros; a is not 0
 
 #define f32_add soft__aeabi_fadd
 #define f32_sub soft__aeabi_fsub
