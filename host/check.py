@@ -6,7 +6,7 @@ sides end the call with the same error. Apart from that, each side's result is h
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from host import formats, reference
 from host.check_cases import MAX_BYTES, MAX_ELEMENTS, Array, Case, cases
 from host.errors import CheckFailed, KernelError
 from host.pack.spec import KernelSpec
+from host.reference import REFERENCES, Reference
 from host.runtime import PackLike, Runtime
 
 Progress = Callable[[str, int, int], None]
@@ -134,12 +135,13 @@ def run_check(
     count: int = 200,
     max_bytes: int = MAX_BYTES,
     max_elements: int = MAX_ELEMENTS,
+    references: Mapping[str, Reference] = REFERENCES,
     progress: Progress | None = None,
 ) -> Report:
     """Run ``count`` cases of every kernel of ``pack``, which both sides have installed, and compare."""
     kernels = []
     for spec in pack.kernels.values():
-        tally = _Tally(spec)
+        tally = _Tally(spec, references)
         for case in cases(spec, seed, count, max_bytes, max_elements):
             tally.add(case, _outcome(board, case), _outcome(Local(runtime), case))
             if progress is not None:
@@ -168,8 +170,9 @@ def _outcome(side: BoardLike, case: Case) -> Array | str:
 class _Tally:
     """Counts one kernel's cases."""
 
-    def __init__(self, spec: KernelSpec) -> None:
+    def __init__(self, spec: KernelSpec, references: Mapping[str, Reference]) -> None:
         self._spec = spec
+        self._references = references
         self._cases = self._elements = self._mismatches = 0
         self._outside = {"board": 0, "host": 0}
         self._largest: float | None = None
@@ -210,7 +213,7 @@ class _Tally:
     def _hold_against_reference(self, case: Case, board: Array, host: Array) -> None:
         names = [tensor.name for tensor in self._spec.arguments]
         arrays = {name: array for name, array in zip(names, case.inputs, strict=True) if array is not None}
-        expected = reference.expected(case.kernel, arrays, case.params)
+        expected = reference.expected(case.kernel, arrays, case.params, self._references)
         if expected is None:
             return
         dtype = self._spec.outputs[0].dtype

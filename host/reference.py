@@ -8,15 +8,18 @@ intermediate one overflows in f32, the bound is infinite.
 
 from __future__ import annotations
 
+import runpy
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from host import formats
+from host.errors import UsageError
 from host.pack.spec import DTYPES
 
 F64 = NDArray[np.float64]
@@ -209,12 +212,31 @@ REFERENCES: Mapping[str, Reference] = {
 """References by kernel id."""
 
 
-def expected(kernel_id: str, inputs: Mapping[str, NDArray[Any]], params: Mapping[str, Any]) -> Expected | None:
+def read(file: Path) -> Mapping[str, Reference]:
+    """The ``REFERENCES`` of a Python file, which is run, with all that it does.
+
+    Raises UsageError when it has none, or fails.
+    """
+    try:
+        found = runpy.run_path(str(file)).get("REFERENCES")
+    except Exception as error:
+        raise UsageError(f"{file}: {type(error).__name__}: {error}") from error
+    if not isinstance(found, Mapping) or not all(map(callable, found.values())):
+        raise UsageError(f"{file} has no REFERENCES, a dictionary of functions by kernel id")
+    return found
+
+
+def expected(
+    kernel_id: str,
+    inputs: Mapping[str, NDArray[Any]],
+    params: Mapping[str, Any],
+    references: Mapping[str, Reference] = REFERENCES,
+) -> Expected | None:
     """What a kernel should give for arrays by name and all its parameters; None when it has no reference.
 
     Arrays are as a call has them: those of block formats are of u1.
     """
-    reference = REFERENCES.get(kernel_id)
+    reference = references.get(kernel_id)
     if reference is None:
         return None
     with warnings.catch_warnings(), np.errstate(all="ignore"):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kernel_builds import SPECS
 
 from host import boards
 from host.emulator import EmulatedBoard
@@ -42,7 +43,7 @@ def answer(finished: subprocess.CompletedProcess[str]) -> dict[str, object]:
 
 COMMANDS = [
     *("doctor", "boards", "devices", "build", "emulate", "flash", "push", "status", "repl", "run", "check", "bench"),
-    *("key new", "key list", "key show", "pack build", "pack sign", "pack verify", "pack inspect"),
+    *("key new", "key list", "key show", "pack new", "pack build", "pack sign", "pack verify", "pack inspect"),
 ]
 
 
@@ -141,7 +142,7 @@ def test_a_key_is_never_overwritten(cli: RunHost, tmp_path: Path) -> None:
 
 def test_pack_build_verify_inspect(cli: RunHost, core_pack: Path, tmp_path: Path) -> None:
     built = answer(cli("pack", "build", "--out", tmp_path, "--archive", "--json"))
-    assert built["kernels"] == ["rope_f32", "rmsnorm_f32", "swiglu_f32"]
+    assert built["kernels"] == list(SPECS)
     for path in (str(built["pack"]), str(built["archive"])):
         assert answer(cli("pack", "verify", path, "--json"))["name"] == "core"
     assert answer(cli("pack", "inspect", str(built["pack"]), "--json"))["trust"] == {
@@ -185,7 +186,7 @@ def test_status_for_programs_and_people(cli: RunHost, port: str) -> None:
 def test_push_says_what_is_active(cli: RunHost, port: str, core_pack: Path) -> None:
     told = answer(cli("push", "--port", port, "--json"))
     assert told["pack"]["name"] == "core"  # type: ignore[index]
-    assert told["kernels"] == ["rope_f32", "rmsnorm_f32", "swiglu_f32"]
+    assert told["kernels"] == list(SPECS)
     shown = cli("push", core_pack, "--port", port)
     assert shown.stdout.startswith("Active: core 1.0.0")
     assert "\r" not in shown.stderr

@@ -3,7 +3,7 @@
 
     .venv/bin/python tools/kernel_table.py --port emu:rpi_pico    # measures the cycles, on a board with the pack active
     .venv/bin/python tools/kernel_table.py                        # keeps the cycles that the table has
-    .venv/bin/python tools/kernel_table.py --check                # writes nothing; exit code 1 if the table is out of date
+    .venv/bin/python tools/kernel_table.py --check                # writes nothing; exit code 1 if it is out of date
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from rich.console import RenderableType
 from host.cli.app import host
 from host.cli.options import command, port_option
 from host.cli.output import Output, facts, table
-from host.cli.packs import default_pack
+from host.cli.packs import current_source, default_pack
 from host.errors import NoSuchKernel, UsageError
 from host.pack.spec import KernelSpec, Param
 from host.shapes import array_shape, solve
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 _SHOWN = 8  # elements of a result that a person sees
 
 _pack_option = click.option(
-    "--pack", type=click.Path(exists=True, path_type=Path), help="Folder or archive; default: the project's own."
+    "--pack",
+    type=click.Path(exists=True, path_type=Path),
+    help="Folder or archive; default: this folder's, else the project's.",
 )
 
 
@@ -179,7 +181,21 @@ def _on_board(
 @click.option("--count", default=200, show_default=True, type=click.IntRange(min=1), help="Cases for each kernel.")
 @click.option("--kernel", "only", multiple=True, metavar="ID", help="Check only this kernel; may be repeated.")
 @_pack_option
-def check(output: Output, port: str | None, seed: int, count: int, only: Sequence[str], pack: Path | None) -> int:
+@click.option(
+    "--reference",
+    "references",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Python file with REFERENCES, which is run; default: reference.py, for the pack of this folder.",
+)
+def check(
+    output: Output,
+    port: str | None,
+    seed: int,
+    count: int,
+    only: Sequence[str],
+    pack: Path | None,
+    references: Path | None,
+) -> int:
     """Compare a board with Wasmtime, bit by bit, and both with a float64 reference.
 
     MicroPython on the board starts anew. The exit code is 1 when a bit differs, or a result is further from the
@@ -188,9 +204,13 @@ def check(output: Output, port: str | None, seed: int, count: int, only: Sequenc
     from host.board import connect
     from host.check import run_check
     from host.pack import Pack
+    from host.reference import REFERENCES, read
     from host.runtime import Runtime
 
     opened = Pack.open(pack or default_pack())
+    own = references or (None if pack else _references_here())
+    if own:
+        output.note(f"Running {own} for its references")
     with connect(port) as board, Runtime() as runtime, output.progress("checking", unit="cases") as progress:
         board.soft_reset()  # tensors that a session at the REPL left would take the largest cases' room
         status = board.require_pack(opened)
@@ -203,12 +223,20 @@ def check(output: Output, port: str | None, seed: int, count: int, only: Sequenc
             board_name=status["board"],
             seed=seed,
             count=count,
+            references={**REFERENCES, **(read(own) if own else {})},
             progress=lambda kernel, done, _: progress(
                 list(checked.kernels).index(kernel) * count + done, len(checked.kernels) * count
             ),
         )
     output.result(report.to_json(), *_check_tables(report))
     return report.exit_code
+
+
+def _references_here() -> Path | None:
+    """reference.py of the pack in the current folder."""
+    source = current_source()
+    file = source / "reference.py" if source else None
+    return file if file and file.is_file() else None
 
 
 def _only(pack: Pack, ids: Sequence[str]) -> Pack:

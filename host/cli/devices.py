@@ -54,7 +54,8 @@ def flash(output: Output, board: Board, port: str | None, uf2: Path | None, driv
 @click.argument("pack", type=click.Path(exists=True, path_type=Path), required=False)
 @port_option
 def push(output: Output, pack: Path | None, port: str | None) -> None:
-    """Install a pack on a board, without a restart. PACK is a folder or archive; default: the project's own."""
+    """Install a pack on a board, without a restart. PACK is a folder or archive; default: this folder's, else
+    the project's."""
     from host.pack import Pack
 
     opened = Pack.open(pack or default_pack())

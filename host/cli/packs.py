@@ -65,28 +65,59 @@ def key_show(output: Output, name: str) -> None:
 
 @host.group()
 def pack() -> None:
-    """Kernel packs: build, sign, verify, inspect."""
+    """Kernel packs: start a new one, build, sign, verify, inspect."""
 
 
 def default_pack() -> Path:
-    """The project's own pack, as `host pack build` leaves it. Raises UsageError when it is not built."""
+    """The pack of the current folder, else the project's own, as `host pack build` leaves it.
+
+    Raises UsageError when it is not built.
+    """
     from host.pack import read_source
 
-    source = read_source(_default_source())
-    path = project.build_dir() / "packs" / f"{source.name}-{source.version}"
+    source = read_source(current_source() or _own_source())
+    path = _packs_folder(source.folder) / f"{source.name}-{source.version}"
     if not path.exists():
         raise UsageError(f"no pack given, and {path} is not built; make it with: host pack build")
     return path
 
 
-def _default_source() -> Path:
+def current_source() -> Path | None:
+    """The current folder, when it is the source of a pack."""
+    from host.pack.source import FILE
+
+    folder = Path.cwd()
+    return folder if (folder / FILE).is_file() else None
+
+
+def _own_source() -> Path:
     return project.root() / "kernels_aot"
+
+
+def _packs_folder(source: Path) -> Path:
+    """Where `host pack build` puts the pack of that folder: in it, but the project's own where everything is built."""
+    return project.build_dir() / "packs" if source == _own_source() else source / "build"
+
+
+@command(pack, "new")
+@click.argument("name")
+@click.option("--rust", is_flag=True, help="With a kernel in Rust instead of C.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Folder to make; default: NAME in the current one.")
+def pack_new(output: Output, name: str, rust: bool, folder: Path | None) -> None:
+    """Start a pack of your own: a folder with a small kernel, NAME, that works, and its reference and test."""
+    from host.pack.new import new_pack
+
+    place = folder or Path(name)
+    files = [file.name for file in new_pack(name, place, "rs" if rust else "c")]
+    output.result({"folder": str(place), "files": files}, f"Made {place}: {', '.join(files)}")
 
 
 @command(pack, "build")
 @click.argument("source", type=_PATH, required=False)
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder to put the pack in; default: build/packs."
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to put the pack in; default: build, beside pack.toml.",
 )
 @click.option("--archive", is_flag=True, help="Write a one-file archive (.kpack) beside the pack's folder as well.")
 @click.option("--target", "targets", multiple=True, help="Build for this target only; may be repeated.")
@@ -94,11 +125,12 @@ def _default_source() -> Path:
 def pack_build(
     output: Output, source: Path | None, out: Path | None, archive: bool, targets: Sequence[str], key_name: str | None
 ) -> None:
-    """Compile and sign a pack. SOURCE is a folder with pack.toml; default: kernels_aot."""
-    from host.pack import Pack, build_pack, write_archive
+    """Compile and sign a pack. SOURCE is a folder with pack.toml; default: this one, else the project's kernels_aot."""
+    from host.pack import Pack, build_pack, read_source, write_archive
 
     pair = _signing_key(output, key_name)
-    built = build_pack(source or _default_source(), out or project.build_dir() / "packs", pair, list(targets) or None)
+    folder = read_source(source or current_source() or _own_source()).folder
+    built = build_pack(folder, out or _packs_folder(folder), pair, list(targets) or None)
     opened = Pack.open(built, [pair.public])
     data = {"pack": str(built), "archive": None, **_summary(opened)}
     if archive:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from host.errors import MalformedPack, UsageError
-from host.pack import clang
+from host.pack import clang, rust
 from host.pack.linking import functions
 from host.pack.spec import BACKWARD_ENTRY, KernelSpec
 
@@ -20,7 +20,7 @@ class Compiler(Protocol):
     def compile_module(self, source: Path, spec: KernelSpec, version: str, flavour: str, folder: Path) -> bytes: ...
 
 
-_COMPILERS: Mapping[str, Compiler] = {".c": clang}
+_COMPILERS: Mapping[str, Compiler] = {".c": clang, ".rs": rust}
 _START_FUEL = 100_000  # instructions a start function may take
 
 
