@@ -36,7 +36,16 @@ def check_identity(modules: Mapping[str, bytes], spec: KernelSpec, version: str)
 
 
 def known_answer(modules: Mapping[str, bytes], spec: KernelSpec) -> str:
-    """sha256 (hex) of the known-answer test's output. Raises BuildError for a flavour that gives other bits."""
+    """sha256 (hex) of the known-answer test's output.
+
+    Raises BuildError for a flavour that gives other bits, there or at the sizes of ``spec.bench``.
+    """
+    if spec.bench is not None:
+        _answer(modules, _at_bench(spec))
+    return _answer(modules, spec)
+
+
+def _answer(modules: Mapping[str, bytes], spec: KernelSpec) -> str:
     answers = {flavour: known_answer_sha256(module, spec) for flavour, module in modules.items()}
     for flavour, answer in answers.items():
         if answer != answers[PORTABLE]:
@@ -44,12 +53,17 @@ def known_answer(modules: Mapping[str, bytes], spec: KernelSpec) -> str:
     return answers[PORTABLE]
 
 
+def _at_bench(spec: KernelSpec) -> KernelSpec:
+    """The kernel with a known-answer test of the sizes at which it is measured."""
+    assert spec.bench is not None
+    return replace(spec, test=replace(spec.test, symbols=spec.bench))
+
+
 def benchmarks(modules: Mapping[str, bytes], spec: KernelSpec) -> Benchmarks:
     """Instructions an element of the first output, at the sizes of ``spec.bench``, on known-answer inputs."""
-    assert spec.bench is not None
-    sized = replace(spec, test=replace(spec.test, symbols=spec.bench))
+    sized = _at_bench(spec)
     inputs = known_answer_.inputs(sized)
     output = spec.outputs[0].shapes[0]
-    elements = math.prod(dim.value(spec.bench) for dim in output)
+    elements = math.prod(dim.value(sized.test.symbols) for dim in output)
     counts = {flavour: run_counted(module, sized, inputs) for flavour, module in modules.items()}
     return Benchmarks(elements, {flavour: round(count / elements, 3) for flavour, count in counts.items()})

@@ -13,12 +13,14 @@ never used again.
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
@@ -51,6 +53,7 @@ from host.pack.flavours import FEATURES
 from host.pack.linking import PAGE
 from host.pack.manifest import ManifestKernel
 from host.pack.spec import TICK_MS, DType, KernelSpec, Region, Tensor, param_bits, params_block
+from host.pack.wasm import export_problem, export_types
 from host.shapes import Solved, array_shape, element_shape, solve
 
 Array = NDArray[Any]
@@ -61,6 +64,7 @@ ALIGN = 16
 """Every tensor, the descriptor and the params block start at a multiple of this."""
 INFO = struct.Struct("<II24s24s")
 """What kernel_info points to: size, ABI version, name, version."""
+_CAUSE = re.compile(r"^ *([0-9]+: )?(wasm trap: )?")
 
 TRAPS: Mapping[TrapCode, type[KernelError]] = {
     TrapCode.STACK_OVERFLOW: StackOverflow,
@@ -108,7 +112,7 @@ class Runtime:
 
     def __init__(self, features: Iterable[str] = FEATURES) -> None:
         self._features = tuple(features)
-        self._engine = _engine(self._features)
+        self._engine = Engine(_config(self._features))
         self._ticker = _Ticker(self._engine)
         self._pack: PackLike | None = None
         self._kernels: dict[str, _Kernel] = {}
@@ -178,15 +182,11 @@ class Runtime:
         if out is not None and output.inout:
             named = {**named, output.name: out}
         arrays, params = _sort_arguments(kernel.spec, arguments, named)
-        if output.inout:
-            out = arrays.get(output.name)
-        elif out is not None:
+        if out is not None and not output.inout:
+            if not isinstance(out, np.ndarray):
+                raise TypeError(f"{kernel_id}: out is a {type(out).__name__}, must be an array")
             arrays[output.name] = out
-        result = self._call(kernel, arrays, params)[output.name]
-        if out is None:
-            return result
-        np.copyto(out, result)
-        return out
+        return self._call(kernel, arrays, params)[output.name]
 
     def backward(self, kernel_id: str, *arguments: ArrayLike | None, **named: Any) -> dict[str, Array]:
         """Call a kernel's ``kernel_backward`` on the tensors that its description lists; returns the gradients by name.
@@ -198,13 +198,18 @@ class Runtime:
         return self._call(kernel, arrays, params)
 
     def _call(self, kernel: _Kernel, arrays: Mapping[str, Array], params: Params) -> dict[str, Array]:
+        """Every output by name; one that was given is filled with its result."""
         with self._lock:
             self._calls += 1
             try:
-                return kernel.call(arrays, params)
+                outputs = kernel.call(arrays, params)
             except KernelError as error:
                 self._faults[type(error).__name__] += 1
                 raise
+        for name in outputs.keys() & arrays.keys():
+            np.copyto(arrays[name], outputs[name])
+            outputs[name] = arrays[name]
+        return outputs
 
     def _find(self, kernel_id: str, among: Mapping[str, _Kernel]) -> _Kernel:
         if self._pack is None:
@@ -237,17 +242,28 @@ def module_info(wasm: bytes, spec: KernelSpec) -> KernelInfo:
 
 def run_counted(wasm: bytes, spec: KernelSpec, inputs: Mapping[str, Array]) -> int:
     """How many WebAssembly instructions one call takes, parameters being at their defaults. Raises as `Runtime.run`."""
+    with _alone(wasm, spec, counted=True) as kernel:
+        return kernel.count(inputs)
+
+
+def prepared_call(wasm: bytes, spec: KernelSpec, inputs: Mapping[str, Array], *, epochs: bool) -> Callable[[], None]:
+    """A call to be made again and again and timed, on an engine that looks at ``epochs``, as all others do, or not.
+
+    No clock ends it. Parameters are at their defaults. Raises as `Runtime.run`.
+    """
     config = _config(FEATURES)
-    config.consume_fuel = True  # of which Wasmtime takes one for each instruction
+    config.epoch_interruption = epochs
     engine = Engine(config)
-    kernel = _Kernel(engine, _compile(engine, wasm, spec), spec)
-    return kernel.count(inputs)
+    instance, layout, _solved = _Kernel(engine, _compile(engine, wasm, spec), spec)._prepare(inputs, {})
+    return partial(instance.enter, layout.descriptor)
 
 
 @contextmanager
-def _alone(wasm: bytes, spec: KernelSpec) -> Iterator[_Kernel]:
-    """A kernel on an engine of its own."""
-    engine = _engine(FEATURES)
+def _alone(wasm: bytes, spec: KernelSpec, counted: bool = False) -> Iterator[_Kernel]:
+    """A kernel on an engine of its own, whose instructions can be ``counted``."""
+    config = _config(FEATURES)
+    config.consume_fuel = counted  # of which Wasmtime takes one for each instruction
+    engine = Engine(config)
     ticker = _Ticker(engine)
     try:
         kernel = _Kernel(engine, _compile(engine, wasm, spec), spec)
@@ -255,10 +271,6 @@ def _alone(wasm: bytes, spec: KernelSpec) -> Iterator[_Kernel]:
         kernel.close()
     finally:
         ticker.stop()
-
-
-def _engine(features: Iterable[str]) -> Engine:
-    return Engine(_config(features))
 
 
 def _config(features: Iterable[str]) -> Config:
@@ -283,6 +295,9 @@ def _compile(engine: Engine, wasm: bytes, spec: KernelSpec) -> Module:
         raise LoadError(f"{spec.id}: {error}") from error
     if module.imports:
         raise LoadError(f"{spec.id}: imports {module.imports[0].name!r}, but a kernel has no imports")
+    problem = export_problem(export_types(module), spec)
+    if problem is not None:
+        raise LoadError(problem)
     return module
 
 
@@ -442,7 +457,7 @@ class _Instance:
         try:
             code = self._run(self._export("kernel_init", Func), offset, len(block))
         except KernelError as error:
-            raise LoadError(f"{self._spec.id}: kernel_init: {error}") from error
+            raise LoadError(f"kernel_init of {error}") from error
         if code != 0:
             raise LoadError(f"{self._spec.id}: kernel_init returned {code}")
 
@@ -461,9 +476,8 @@ class _Instance:
         self._store.set_epoch_deadline(self._spec.limits.max_epoch_ticks + 1)
 
     def _export(self, name: str, kind: type[_Export]) -> _Export:
-        value = self._exports.get(name)
-        if not isinstance(value, kind):
-            raise LoadError(f"{self._spec.id}: exports no {kind.__name__.lower()} {name!r}")
+        value = self._exports[name]
+        assert isinstance(value, kind)  # `_compile` made sure
         return value
 
 
@@ -524,7 +538,10 @@ def _text(spec: KernelSpec, field: bytes) -> str:
 def _from_trap(kernel_id: str, trap: Trap) -> KernelError:
     code = trap.trap_code
     kind = TRAPS.get(code, KernelError) if code is not None else KernelError
-    return kind(f"{kernel_id}: {trap.message.splitlines()[0]}")
+    # Wasmtime shows a stack of functions, which have no names here, then the causes, a line each.
+    _stack, _, causes = trap.message.partition("Caused by:\n")
+    told = "; ".join(_CAUSE.sub("", line) for line in causes.splitlines()) or trap.message
+    return kind(f"{kernel_id}: {told}")
 
 
 def _from_code(kernel_id: str, code: int) -> KernelTrap:

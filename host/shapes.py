@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from host.pack.spec import Dim, DType, KernelSpec, Shape, Tensor
@@ -50,6 +51,9 @@ def solve(spec: KernelSpec, shapes: Mapping[str, Sizes | None]) -> Solved:
             solved[tensor.name] = _output_shape(spec, tensor, given, symbols)
     for tensor in spec.scratch:
         solved[tensor.name] = _evaluate(spec, tensor, tensor.shapes[0], symbols)
+    for tensor in spec.tensors:
+        if tensor.name in solved:
+            _check_blocks(spec, tensor, solved[tensor.name], symbols)
     return Solved(symbols, solved)
 
 
@@ -92,7 +96,8 @@ def _fold(spec: KernelSpec, tensor: Tensor, shape: Shape, actual: Sizes) -> Size
         lead = len(actual) - (len(shape) - 1)
         return (math.prod(actual[:lead]), *actual[lead:])
     if len(actual) != len(shape):
-        raise ValueError(f"{spec.id}: {tensor.name} has shape {_show(actual)}, must be {_show_symbolic(tensor, shape)}")
+        options = " or ".join(_show_symbolic(tensor, shape) for shape in tensor.shapes)
+        raise ValueError(f"{spec.id}: {tensor.name} has shape {_show(actual)}, must be {options}")
     return actual
 
 
@@ -125,22 +130,41 @@ def _check(spec: KernelSpec, tensor: Tensor, actual: Sizes, symbols: Mapping[str
     """That ``actual`` is one of the tensor's shapes."""
     if len(tensor.shapes) == 1:
         _check_dims(spec, tensor, actual, symbols)
-        return
-    allowed = [_evaluate(spec, tensor, shape, symbols) for shape in tensor.shapes]
-    if actual not in allowed:
-        options = " or ".join(
-            f"{_show_symbolic(tensor, shape)} = {_show(sizes)}"
-            for shape, sizes in zip(tensor.shapes, allowed, strict=True)
-        )
+    elif not any(_matches(spec, tensor, shape, actual, symbols) for shape in tensor.shapes):
+        options = " or ".join(_show_alternative(spec, tensor, shape, symbols) for shape in tensor.shapes)
         raise ValueError(f"{spec.id}: {tensor.name} has shape {_show(actual)}, must be {options}")
+
+
+def _matches(spec: KernelSpec, tensor: Tensor, shape: Shape, actual: Sizes, symbols: Mapping[str, int]) -> bool:
+    with suppress(ValueError):  # another rank, or a dimension that is not whole
+        return _fold(spec, tensor, shape, actual) == _evaluate(spec, tensor, shape, symbols)
+    return False
 
 
 def _check_dims(spec: KernelSpec, tensor: Tensor, actual: Sizes, symbols: Mapping[str, int]) -> None:
     shape = tensor.shapes[0]
+    more = len(actual) - len(shape)  # leading dimensions beyond one
     for index, (dim, size) in enumerate(zip(shape, _fold(spec, tensor, shape, actual), strict=True)):
         expected = _value(spec, tensor, dim, symbols)
-        if size != expected:
-            raise ValueError(f"{spec.id}: dimension {index} ({dim}) of {tensor.name} is {size}, must be {expected}")
+        if size == expected:
+            continue
+        if tensor.leading and index == 0 and more:
+            leading = _show(actual[: more + 1])
+            raise ValueError(
+                f"{spec.id}: leading dimensions {leading} of {tensor.name} make {dim} = {size}, must be {expected}"
+            )
+        raise ValueError(f"{spec.id}: dimension {index + more} ({dim}) of {tensor.name} is {size}, must be {expected}")
+
+
+def _check_blocks(spec: KernelSpec, tensor: Tensor, actual: Sizes, symbols: Mapping[str, int]) -> None:
+    """That each row of a block format is whole blocks."""
+    last, block = actual[-1] if actual else 1, tensor.dtype.block
+    if last % block == 0:
+        return
+    dim = tensor.shapes[0][-1]
+    if len(tensor.shapes) == 1 and dim == Dim(dim.symbol) and last == _value(spec, tensor, dim, symbols):
+        raise ValueError(f"{spec.id}: {dim} is {last}, {tensor.name} needs a multiple of {block}")
+    raise ValueError(f"{spec.id}: the last dimension of {tensor.name} is {last}, must be a multiple of {block}")
 
 
 def _output_shape(spec: KernelSpec, tensor: Tensor, given: Mapping[str, Sizes], symbols: Mapping[str, int]) -> Sizes:
@@ -157,6 +181,14 @@ def _output_shape(spec: KernelSpec, tensor: Tensor, given: Mapping[str, Sizes], 
 
 def _show(sizes: Sizes) -> str:
     return "(" + ", ".join(map(str, sizes)) + ("," if len(sizes) == 1 else "") + ")"
+
+
+def _show_alternative(spec: KernelSpec, tensor: Tensor, shape: Shape, symbols: Mapping[str, int]) -> str:
+    """``(seq, dim/2) = (2, 4)``, without the numbers where they are not whole."""
+    text = _show_symbolic(tensor, shape)
+    with suppress(ValueError):
+        text += f" = {_show(_evaluate(spec, tensor, shape, symbols))}"
+    return text
 
 
 def _show_symbolic(tensor: Tensor, shape: Shape) -> str:

@@ -7,29 +7,37 @@ import os
 import shutil
 import stat
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import vectors
+from cryptography.hazmat.primitives import serialization
+from wasmtime import wat2wasm
 
 from host import boards, errors, parts, project
 from host.pack import Pack, aot, build_pack, manifest, read_source, verify_image, wasm
+from host.pack.flavours import PORTABLE
 from host.pack.image import decode_image, gate_for
 from host.pack.objects import Objects
-from host.runtime import known_answer_sha256, run_module
+from host.pack.spec import KernelSpec
+from host.runtime import Runtime, known_answer_sha256, run_module
 
 KEY = vectors.KEYS["test"]
 TARGET = "thumbv6m-soft"
 C = """
 #include "kernel_abi.h"
 #include "scale_params.h"
+#include "kernel_stateless.h"
 #include "half.h"
 
 KERNEL_EXPORT(scale_forward)(uint32_t descriptor) {
+    KERNEL_REQUIRE_INIT();
     const struct kernel_descriptor *call = kernel_descriptor_at(descriptor);
     const struct scale_params *params = KERNEL_PARAMS(call, struct scale_params);
     if (params == NULL) {
@@ -104,11 +112,11 @@ def compilers(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     calls: list[str] = []
 
     def watch(module: object, name: str) -> None:
-        real: Callable[..., None] = getattr(module, name)
+        real: Callable[..., object] = getattr(module, name)
 
-        def call(*args: object) -> None:
+        def call(*args: object) -> object:
             calls.append(name)
-            real(*args)
+            return real(*args)
 
         monkeypatch.setattr(module, name, call)
 
@@ -148,9 +156,10 @@ def test_created_at_is_source_date_epoch(source: Path, tmp_path: Path, monkeypat
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     opened = Pack.open(build_pack(source, tmp_path / "out", KEY), [KEY.public])
     assert opened.manifest.created_at == "2023-11-14T22:13:20Z"
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
-    with pytest.raises(errors.UsageError, match="SOURCE_DATE_EPOCH is 'yesterday'"):
-        build_pack(source, tmp_path / "out", KEY)
+    for nonsense in ("yesterday", "-1", "1e9", "9" * 20, "9" * 5000):
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", nonsense)
+        with pytest.raises(errors.UsageError, match=r"SOURCE_DATE_EPOCH is .*, must be seconds since 1970"):
+            build_pack(source, tmp_path / "out", KEY)
 
 
 def test_two_builds_in_two_folders_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,12 +355,11 @@ def test_copies_and_fills_need_no_library(source: Path, tmp_path: Path) -> None:
 def test_stack_lies_first_so_that_running_off_it_traps(source: Path, tmp_path: Path) -> None:
     """A kernel's data begins behind the 1024 bytes of stack; were it in front, an overflow would overwrite it."""
     edit(source / "src" / "scale.c", "return KERNEL_OK;", "static volatile int data = 7; return data - 7 + (int)&data;")
-    module = tmp_path / "kernel.wasm"
     spec = read_source(source).kernels[0].spec
-    wasm.compile_wasm(source / "src" / "scale.c", spec, module, source)
+    module = wasm.compile_wasm(source / "src" / "scale.c", spec, "0.1.0", PORTABLE, source)
     with pytest.raises(errors.KernelTrap) as caught:
-        run_module(module.read_bytes(), spec, {"x": np.zeros(1, "<f4")}, {})
-    assert caught.value.trap_code == 1024
+        run_module(module, spec, {"x": np.zeros(1, "<f4")}, {})
+    assert 1024 <= (caught.value.trap_code or 0) < 2048
 
 
 def test_header_from_outside_the_pack_is_refused(source: Path, tmp_path: Path) -> None:
@@ -364,7 +372,7 @@ def test_header_from_outside_the_pack_is_refused(source: Path, tmp_path: Path) -
 def test_private_memory_larger_than_a_boards_page_is_refused(source: Path, tmp_path: Path) -> None:
     big = "static volatile uint8_t table[4000]; return table[params->n % 4000];"
     edit(source / "src" / "scale.c", "return KERNEL_OK;", big)
-    with pytest.raises(errors.PackTooLarge, match="kernel scale needs 50"):
+    with pytest.raises(errors.PackTooLarge, match="kernel scale needs 51"):
         build_pack(source, tmp_path / "out", KEY)
     assert not (tmp_path / "out").exists()
 
@@ -385,25 +393,237 @@ def test_module_that_does_not_stop_starting_is_malformed() -> None:
         wasm.inspect_wasm(endless)
 
 
+# ---- what every kernel exports --------------------------------------------------------------------
+
+EXPORTS = {
+    "memory": '(memory (export "memory") 1 4)',
+    "__heap_base": '(global (export "__heap_base") i32 (i32.const 1024))',
+    "scale_forward": '(func (export "scale_forward") (param i32) (result i32) (i32.const 0))',
+    "kernel_init": '(func (export "kernel_init") (param i32 i32) (result i32) (i32.const 0))',
+    "kernel_info": '(func (export "kernel_info") (result i32) (i32.const 0))',
+    "kernel_cleanup": '(func (export "kernel_cleanup"))',
+}
+BACKWARD = '(func (export "kernel_backward") (param i32) (result i32) (i32.const 0))'
+
+
+def checked(spec: KernelSpec, **changes: str) -> wasm.WasmInfo:
+    """What is said of a module with these exports."""
+    return wasm.check_kernel(bytes(wat2wasm(f"(module {' '.join((EXPORTS | changes).values())})")), spec)
+
+
+def test_module_with_just_the_exports_of_a_kernel_is_one(source: Path) -> None:
+    assert set(checked(read_source(source).kernels[0].spec).exports) == set(EXPORTS)
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_export_that_is_missing_is_named(source: Path, name: str) -> None:
+    with pytest.raises(errors.MalformedPack, match=f"scale does not export {name}"):
+        checked(read_source(source).kernels[0].spec, **{name: ""})
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "message"),
+    [
+        ("kernel_init", '(func (export "kernel_init") (param i32) (result i32) (i32.const 0))',
+         r"exports kernel_init as \(i32\) -> \(i32\), must be \(i32, i32\) -> \(i32\)"),
+        ("kernel_init", '(global (export "kernel_init") i32 (i32.const 0))', "exports kernel_init as i32, must be"),
+        ("kernel_info", '(func (export "kernel_info"))', r"kernel_info as \(\) -> \(\), must be \(\) -> \(i32\)"),
+        ("kernel_info", '(func (export "kernel_info") (result i64) (i64.const 0))', r"must be \(\) -> \(i32\)"),
+        ("kernel_cleanup", '(func (export "kernel_cleanup") (result i32) (i32.const 0))', r"must be \(\) -> \(\)"),
+        ("memory", '(func (export "memory"))', "exports memory as .*, must be memory"),
+        ("memory", '(memory (export "memory") 2 4)', "has 2 pages of memory, at most 4; must be 1, at most 4"),
+        ("memory", '(memory (export "memory") 1)', "at most any number; must be 1, at most 4"),
+        ("memory", '(memory (export "memory") 1 5)', "at most 5; must be 1, at most 4"),
+        ("__heap_base", '(global (export "__heap_base") (mut i32) (i32.const 0))', "as mut i32, must be i32"),
+        ("kernel_backward", BACKWARD, "exports kernel_backward, but is described without backward"),
+    ],
+)  # fmt: skip
+def test_export_of_another_type_is_named(source: Path, name: str, other: str, message: str) -> None:
+    with pytest.raises(errors.MalformedPack, match=f"^scale .*{message}"):
+        checked(read_source(source).kernels[0].spec, **{name: other})
+
+
+def test_kernel_described_with_gradients_exports_them(source: Path) -> None:
+    spec = read_source(with_everything(source)).kernels[0].spec
+    checked(spec, kernel_backward=BACKWARD)
+    with pytest.raises(errors.MalformedPack, match="scale does not export kernel_backward"):
+        checked(spec)
+    with pytest.raises(errors.MalformedPack, match="scale exports kernel_backward as"):
+        checked(spec, kernel_backward='(func (export "kernel_backward"))')
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "message"),
+    [
+        ("KERNEL_NAME", '"other"', r"scale \(portable\): kernel_info says name 'other', must be 'scale'"),
+        ("KERNEL_VERSION", '"0.1"', r"scale \(portable\): kernel_info says version '0.1', must be '0.1.0'"),
+        ("KERNEL_ABI_VERSION", "2", r"scale \(portable\): kernel_info says ABI 2, must be 1"),
+    ],
+)
+def test_kernel_that_says_it_is_another_is_refused(
+    source: Path, tmp_path: Path, name: str, other: str, message: str
+) -> None:
+    include = '#include "kernel_stateless.h"'
+    edit(source / "src" / "scale.c", include, f"#undef {name}\n#define {name} {other}\n{include}")
+    with pytest.raises(errors.MalformedPack, match=message):
+        build_pack(source, tmp_path / "out", KEY)
+
+
+# ---- flavours, gradients, measurements ------------------------------------------------------------
+
+MORE_TOML = """
+flavours = ["simd128"]
+bench = { n = 64 }
+error_bound = "none: exact"
+
+[kernel.backward]
+inputs = [{ name = "dy", region = "input_a", dtype = "f32", shape = ["n"] }]
+outputs = [{ name = "dx", region = "output", dtype = "f32", shape = ["n"] }]
+"""
+
+
+def with_everything(source: Path) -> Path:
+    """The pack with all that a kernel may have; the gradient of a scaling is the scaling."""
+    with (source / "pack.toml").open("a") as file:
+        file.write(MORE_TOML)
+    with (source / "src" / "scale.c").open("a") as file:
+        file.write("KERNEL_BACKWARD(uint32_t descriptor) { return scale_forward(descriptor); }\n")
+    return source
+
+
+def test_flavours_are_modules_of_one_kernel_with_the_same_bits(source: Path, tmp_path: Path) -> None:
+    folder = build_pack(with_everything(source), tmp_path / "out", KEY)
+    opened = Pack.open(folder, [KEY.public])
+    kernel = opened.kernel("scale")
+    assert {name: module.path for name, module in kernel.modules.items()} == {
+        "portable": "src/scale.wasm",
+        "simd128": "src/scale.simd128.wasm",
+    }
+    assert opened.wasm("scale") != opened.wasm("scale", "simd128")
+    x = np.linspace(-2, 2, 37, dtype="<f4")
+    results = []
+    for features in (("bulk-memory",), ("bulk-memory", "simd128")):
+        with Runtime(features) as runtime:
+            runtime.install(opened)
+            results.append([runtime.run("scale", x).tobytes(), runtime.backward("scale", x)["dx"].tobytes()])
+    assert results[0] == results[1]
+
+
+def test_manifest_has_what_a_kernel_may_have(source: Path, tmp_path: Path) -> None:
+    folder = build_pack(with_everything(source), tmp_path / "out", KEY)
+    kernel = json.loads((folder / "kernels.json").read_bytes())["kernels"][0]
+    flavour = kernel["platforms"]["wasmtime"]["flavours"]["simd128"]
+    assert (flavour["path"], flavour["features"]) == ("src/scale.simd128.wasm", ["bulk-memory", "simd128"])
+    assert kernel["error_bound"] == "none: exact"
+    assert [tensor["name"] for tensor in kernel["backward"]["inputs"] + kernel["backward"]["outputs"]] == ["dy", "dx"]
+    measured = kernel["benchmarks"]
+    assert (measured["symbols"], measured["elements"]) == ({"n": 64}, 64)
+    counts = measured["instructions_per_element"]
+    assert counts.keys() == {"portable", "simd128"}
+    assert all(1 < count < 50 for count in counts.values())
+    described = read_source(source).kernels[0].spec
+    opened = Pack.open(folder, [KEY.public]).kernels["scale"]
+    assert opened == replace(described, test=opened.test)
+
+
+def test_kernel_is_measured_again_to_the_same_figures(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Pack.open(build_pack(with_everything(source), tmp_path / "out", KEY), [KEY.public])
+    monkeypatch.setenv("HOST_BUILD_DIR", str(tmp_path / "another"))
+    again = Pack.open(build_pack(source, tmp_path / "again", KEY), [KEY.public])
+    assert first.kernel("scale").benchmarks == again.kernel("scale").benchmarks is not None
+    edit(source / "pack.toml", "bench = { n = 64 }\n", "")
+    without = Pack.open(build_pack(source, tmp_path / "without", KEY), [KEY.public])
+    assert without.kernel("scale").benchmarks is None
+
+
+def test_flavour_that_gives_other_bits_is_refused(source: Path, tmp_path: Path) -> None:
+    with_everything(source)
+    (source / "src" / "half.h").unlink()
+    for flavour, half in (("portable", "0.5f"), ("simd128", "0.4999f")):
+        (source / "src" / flavour).mkdir()
+        (source / "src" / flavour / "half.h").write_text(f"#define HALF {half}\n")
+    with pytest.raises(errors.BuildError, match="scale: the simd128 flavour gives other bits than the portable one"):
+        build_pack(source, tmp_path / "out", KEY)
+    assert not (tmp_path / "out").exists()
+
+
+def test_kernel_that_fails_to_initialise_is_refused(source: Path, tmp_path: Path) -> None:
+    edit(source / "src" / "scale.c", '#include "kernel_stateless.h"', """
+#undef KERNEL_PARAM_COUNT
+#define KERNEL_PARAM_COUNT 9
+#include "kernel_stateless.h"
+""")  # fmt: skip
+    with pytest.raises(errors.LoadError, match="scale: kernel_init returned 3"):
+        build_pack(source, tmp_path / "out", KEY)
+
+
 # ---- the project's own pack -----------------------------------------------------------------------
 
 
-def test_core_pack_builds_and_verifies(tmp_path: Path) -> None:
-    folder = build_pack(project.root() / "kernels_aot", tmp_path / "out", KEY)
-    opened = Pack.open(folder, [KEY.public])
+@pytest.fixture(scope="module")
+def core_builds(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The project's pack, built twice from nothing, each time as another machine would."""
+    key = tmp_path_factory.mktemp("key") / "test.key"
+    key.write_bytes(
+        KEY.private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    surroundings = [
+        ("one", {"TZ": "UTC", "LC_ALL": "C", "PYTHONHASHSEED": "1"}, 0o022),
+        ("a longer name", {"TZ": "Asia/Tokyo", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "2"}, 0o077),
+    ]
+    built = []
+    for name, variables, umask in surroundings:
+        folder = tmp_path_factory.mktemp(name)
+        source = folder / name / "sources"
+        shutil.copytree(project.root() / "kernels_aot", source)
+        for number, path in enumerate(sorted(source.rglob("*"), reverse=name == "one")):
+            os.utime(path, (number, number))
+        command = [
+            sys.executable,
+            "-m",
+            "host",
+            "pack",
+            "build",
+            source,
+            "--out",
+            folder / "out",
+            "--key",
+            key,
+            "--archive",
+        ]
+        environment = {**os.environ, **variables, "HOST_BUILD_DIR": str(folder / "build" / name)}
+        finished = subprocess.run(
+            command, env=environment, umask=umask, cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert finished.returncode == 0, finished.stderr
+        built.append(folder / "out")
+    return built
+
+
+def test_core_pack_is_the_same_from_two_copies_of_its_sources(core_builds: list[Path]) -> None:
+    """Modules of every flavour, images, manifest, signature, archive: byte for byte."""
+    one, two = (contents(folder) for folder in core_builds)
+    assert one.keys() == two.keys()
+    assert [name for name in one if one[name] != two[name]] == []
+    for kernel in read_source(project.root() / "kernels_aot").kernels:
+        assert all(any(name.endswith(path) for name in one) for path in kernel.modules.values())
+    for name, data in one.items():
+        assert str(core_builds[0].parent).encode() not in data and str(project.root()).encode() not in data, name
+
+
+def test_core_pack_verifies_and_says_what_its_source_says(core_builds: list[Path]) -> None:
     described = read_source(project.root() / "kernels_aot")
-    assert list(opened.kernels) == [kernel.spec.id for kernel in described.kernels]
-    board = boards.load("rpi_pico")
-    image = verify_image(opened.image(TARGET), [KEY.public], gate_for(board, "0.1.0"))
+    folder = core_builds[0] / f"{described.name}-{described.version}"
+    opened = Pack.open(folder, [KEY.public])
+    assert opened == Pack.open(folder.with_name(f"{folder.name}.kpack"), [KEY.public])
+    for kernel in described.kernels:
+        spec = opened.kernels[kernel.spec.id]
+        assert spec == replace(kernel.spec, test=replace(kernel.spec.test, sha256=spec.test.sha256))
+    image = verify_image(opened.image(TARGET), [KEY.public], gate_for(boards.load("rpi_pico"), "0.1.0"))
     assert image == decode_image(opened.image(TARGET))
     raw = (folder / "kernels.json").read_bytes()
     assert manifest.write(manifest.parse(raw)) == raw
-
-
-def test_core_pack_is_the_same_from_a_copy_of_its_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = contents(build_pack(project.root() / "kernels_aot", tmp_path / "out", KEY))
-    copied = tmp_path / "elsewhere" / "kernels"
-    shutil.copytree(project.root() / "kernels_aot", copied)
-    monkeypatch.setenv("HOST_BUILD_DIR", str(tmp_path / "another build"))
-    os.utime(copied / "pack.toml", (0, 0))
-    assert contents(build_pack(copied, tmp_path / "elsewhere" / "out", KEY)) == one

@@ -7,14 +7,20 @@ import io
 import json
 import os
 import shutil
+import stat
+import struct
+import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import mutations
 import pytest
 import vectors
-from test_pack_manifest import example, with_categories
+from hypothesis import given, settings
+from test_pack_manifest import described, example
 from vectors import generate
 
 from host import errors
@@ -30,6 +36,7 @@ from host.pack import (
     verify_pack,
     write_archive,
 )
+from host.pack import files as pack_files
 from host.pack.image import Image, decode_image, encode_image
 
 KEY, STRANGER = vectors.KEYS["test"], vectors.KEYS["stranger"]
@@ -39,15 +46,16 @@ Change = Callable[[Path], object]
 
 def contents() -> dict[str, bytes]:
     """A small pack, put together and signed as the build does it."""
-    wasm = {f"dir/{kernel.spec.id}.wasm": kernel.spec.id.encode() for kernel in with_categories()}
-    image: Image = replace(
-        generate.full(), kernels=tuple(with_categories()), security_counter=1, max_runtime_version=None
-    )
+    wasm = {path: path.encode() for path in example().files if path.endswith(".wasm")}
+    image: Image = replace(generate.full(), kernels=tuple(described()), security_counter=1, max_runtime_version=None)
     bodies = {kernel.spec.id: kernel.body for kernel in image.kernels}
     kernels = tuple(
         replace(
             kernel,
-            sha256=hashlib.sha256(wasm[kernel.path]).hexdigest(),
+            modules={
+                name: replace(module, sha256=hashlib.sha256(wasm[module.path]).hexdigest())
+                for name, module in kernel.modules.items()
+            },
             aot={
                 TARGET: manifest.AotFile(
                     hashlib.sha256(bodies[kernel.spec.id]).hexdigest(), len(bodies[kernel.spec.id])
@@ -90,8 +98,9 @@ def test_good_pack_opens(folder: Path) -> None:
     opened = Pack.open(folder, vectors.TRUSTED)
     assert (opened.name, opened.version, opened.key) == ("full", "1.2.3", KEY.public)
     assert list(opened.kernels) == ["rope_f32", "lora_apply", "all_dtypes"]
-    assert opened.kernels["rope_f32"] == with_categories()[0].spec
-    assert opened.wasm("rope_f32") == b"rope_f32"
+    assert opened.kernels["rope_f32"] == described()[0].spec
+    assert opened.wasm("rope_f32") == b"dir/rope_f32.wasm"
+    assert opened.wasm("rope_f32", "simd128") == b"dir/rope_f32.simd128.wasm"
     decoded = verify_image(opened.image(TARGET), vectors.TRUSTED)
     assert decoded.manifest_sha256 == manifest.core_sha256(CONTENTS["kernels.json"])
     assert verify_pack(folder, vectors.TRUSTED) == opened
@@ -162,6 +171,12 @@ BAD: dict[str, tuple[Change, type[errors.PackError], str]] = {
         errors.NoTrustedKey, "not trusted",
     ),
     "wasm changed": (lambda f: flip(f / "dir/rope_f32.wasm"), errors.HashMismatch, "dir/rope_f32.wasm"),
+    "flavour changed": (
+        lambda f: flip(f / "dir/rope_f32.simd128.wasm"), errors.HashMismatch, r"dir/rope_f32\.simd128\.wasm",
+    ),
+    "flavour missing": (
+        lambda f: (f / "dir/rope_f32.simd128.wasm").unlink(), errors.MalformedPack, r"no dir/rope_f32\.simd128\.wasm",
+    ),
     "wasm longer": (
         lambda f: (f / "dir/rope_f32.wasm").write_bytes(b"rope_f32 "), errors.HashMismatch, "dir/rope_f32.wasm",
     ),
@@ -226,6 +241,19 @@ def test_oversize_file_is_refused(folder: Path) -> None:
         Pack.open(folder, vectors.TRUSTED)
 
 
+@given(mutations.damaged(CONTENTS["kernels.json"]))
+@settings(deadline=None, max_examples=100)
+def test_signed_bytes_at_random_for_a_manifest_are_refused(raw: bytes) -> None:
+    """Whatever a trusted key signs as kernels.json: a PackError, unless it means what it meant."""
+    damaged = {**CONTENTS, "kernels.json": raw, "kernels.json.sig": signature.sign(raw, KEY)}
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "signed.kpack"
+        path.write_bytes(archived(damaged))
+        with suppress(errors.PackError):
+            opened = Pack.open(path, vectors.TRUSTED)
+            assert opened.manifest == manifest.parse(CONTENTS["kernels.json"])
+
+
 def test_path_that_is_no_pack_is_said(tmp_path: Path) -> None:
     with pytest.raises(errors.UsageError, match="no pack: No such file"):
         Pack.open(tmp_path / "nothing", vectors.TRUSTED)
@@ -251,6 +279,11 @@ def test_archive_of_a_copy_has_the_same_bytes(folder: Path, tmp_path: Path) -> N
     assert one.read_bytes() == two.read_bytes()
 
 
+def archived(files: Mapping[str, bytes] = CONTENTS) -> bytes:
+    """An archive as ``write_archive`` makes it."""
+    return pack_files._archive(files)
+
+
 def zipped(*members: tuple[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", compression) as archive:
@@ -272,14 +305,80 @@ def zipped(*members: tuple[str, bytes], compression: int = zipfile.ZIP_STORED) -
         lambda good: zipped(*CONTENTS.items(), compression=zipfile.ZIP_DEFLATED),
         lambda good: zipped(*CONTENTS.items(), ("kernels.json", b"{}")),
         lambda good: zipped(*CONTENTS.items(), ("../escaped", b"")),
+        lambda good: good.replace(struct.pack("<H", stat.S_IFREG | 0o644), struct.pack("<H", stat.S_IFLNK | 0o777)),
     ],
-    ids=["empty", "text", "truncated", "longer", "shifted", "with times", "compressed", "name twice", "path up"],
+    ids=[
+        "empty",
+        "text",
+        "truncated",
+        "longer",
+        "shifted",
+        "with times",
+        "compressed",
+        "name twice",
+        "path up",
+        "links",
+    ],
 )
 def test_archive_in_any_other_form_is_malformed(folder: Path, tmp_path: Path, make: Callable[[bytes], bytes]) -> None:
     good = write_archive(folder, tmp_path).read_bytes()
     bad = tmp_path / "bad.kpack"
     bad.write_bytes(make(good))
     with pytest.raises(errors.MalformedPack, match=r"bad\.kpack"):
+        Pack.open(bad, vectors.TRUSTED)
+
+
+ARCHIVE = archived()
+
+
+@given(mutations.damaged(ARCHIVE).filter(lambda data: data != ARCHIVE))
+@settings(deadline=None, max_examples=300)
+def test_archive_of_bytes_at_random_is_malformed_or_does_not_verify(data: bytes) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "random.kpack"
+        path.write_bytes(data)
+        with pytest.raises(errors.PackError):
+            Pack.open(path, vectors.TRUSTED)
+        with pytest.raises(errors.PackError):
+            inspect(path, vectors.TRUSTED)
+
+
+@given(mutations.PATH_ESCAPES)
+@settings(deadline=None, max_examples=50)
+def test_archive_with_a_path_that_leads_out_of_it_is_malformed(escape: str) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "escape.kpack"
+        path.write_bytes(archived({**CONTENTS, escape: b""}))
+        with pytest.raises(errors.MalformedPack):
+            Pack.open(path, vectors.TRUSTED)
+        assert list(Path(scratch).iterdir()) == [path]
+
+
+def test_archive_that_would_read_as_more_than_itself_is_malformed(tmp_path: Path) -> None:
+    """Members may overlap in a zip file: a thousand of them can all be the same 16 MiB."""
+    data = bytearray(ARCHIVE)
+    at = data.index(b"PK\1\2")
+    while at >= 0:
+        data[at + 20 : at + 28] = struct.pack("<II", len(ARCHIVE) - 1000, len(ARCHIVE) - 1000)
+        at = data.find(b"PK\1\2", at + 1)
+    bad = tmp_path / "overlap.kpack"
+    bad.write_bytes(data)
+    with pytest.raises(errors.MalformedPack, match="more in them than itself"):
+        Pack.open(bad, vectors.TRUSTED)
+
+
+def test_archive_with_a_member_at_an_offset_beyond_all_memory_is_malformed(tmp_path: Path) -> None:
+    """What zipfile itself does not see coming."""
+    data = bytearray(archived({"a": b""}))
+    at, extra = data.index(b"PK\1\2"), struct.pack("<HHQ", 1, 8, 2**63)
+    data[at + 30 : at + 32] = struct.pack("<H", len(extra))
+    data[at + 42 : at + 46] = b"\xff" * 4
+    data[at + 47 : at + 47] = extra
+    end = data.index(b"PK\5\6")
+    data[end + 12 : end + 16] = struct.pack("<I", end - at)
+    bad = tmp_path / "beyond.kpack"
+    bad.write_bytes(data)
+    with pytest.raises(errors.MalformedPack, match="no pack archive"):
         Pack.open(bad, vectors.TRUSTED)
 
 
@@ -326,6 +425,13 @@ def test_inspecting_tells_what_is_there_and_whether_it_verifies(folder: Path, tm
     flip(folder / "dir/rope_f32.wasm")
     assert inspect(folder, vectors.TRUSTED)["trust"]["error"] == "HashMismatch"
     json.dumps(found)
+
+
+def test_inspecting_what_is_far_too_large_for_a_board_image_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "large.kimg").open("wb") as file:
+        file.truncate((16 << 20) + 1)
+    with pytest.raises(errors.MalformedPack, match=r"large\.kimg has more than 16777216 bytes"):
+        inspect(tmp_path / "large.kimg", vectors.TRUSTED)
 
 
 def test_inspecting_a_board_image_tells_the_same_of_it(folder: Path) -> None:

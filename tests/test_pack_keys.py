@@ -6,11 +6,17 @@ import base64
 import hashlib
 import os
 import stat
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
+import mutations
 import pytest
+import vectors
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed448
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from host import errors
 from host.pack import keys
@@ -113,3 +119,60 @@ def test_private_key_of_another_kind_is_refused(config: Path) -> None:
     (config / "other.key").write_bytes(pem)
     with pytest.raises(errors.UsageError, match="not an Ed25519 key"):
         keys.load_private(config / "other.key")
+
+
+PUBLIC = keys.PublicKey("some", bytes(range(32)))
+LAST_BITS = [
+    PUBLIC.text[:-2] + last + "=" for last in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+]
+
+
+def decoded(data: bytes) -> str:
+    return data.decode("latin-1")
+
+
+@given(st.sampled_from(LAST_BITS) | mutations.damaged(PUBLIC.text.encode()).map(decoded))
+@settings(deadline=None, max_examples=300)
+def test_a_public_key_has_one_text(text: str) -> None:
+    """Whatever else decodes to 32 bytes, with other bits at its end or blanks within, is refused."""
+    try:
+        key = keys.parse_public(text, "some")
+    except ValueError:
+        return
+    assert key.text == text.removesuffix("\n")
+
+
+@given(mutations.damaged(PUBLIC.text.encode() + b"\n"))
+@settings(deadline=None, max_examples=100)
+def test_public_key_file_of_bytes_at_random_is_refused(raw: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "random.pub"
+        path.write_bytes(raw)
+        try:
+            key = keys.load_public(path)
+        except errors.UsageError:
+            return
+        assert key.text == raw.decode().strip()
+
+
+PEM = vectors.KEYS["test"].private.private_bytes(
+    serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+)
+DER = vectors.KEYS["test"].private.private_bytes(
+    serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+)
+
+
+def pem(der: bytes) -> bytes:
+    return b"-----BEGIN PRIVATE KEY-----\n" + base64.encodebytes(der) + b"-----END PRIVATE KEY-----\n"
+
+
+@given(mutations.damaged(PEM) | mutations.damaged(DER).map(pem))
+@example(pem(DER.replace(b"\x2b\x65\x70", b"\x2b\x65\x01")))  # an algorithm that nobody knows
+@settings(deadline=None, max_examples=300)
+def test_private_key_file_of_bytes_at_random_is_a_key_or_refused(raw: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "random.key"
+        path.write_bytes(raw)
+        with suppress(errors.UsageError):
+            keys.load_private(path)

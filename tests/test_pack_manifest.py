@@ -7,10 +7,12 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import jsonschema
+import mutations
 import pytest
 import vectors
 from hypothesis import HealthCheck, given, settings
@@ -19,8 +21,10 @@ from vectors import generate, specs
 
 from host import errors
 from host.pack import keys, manifest, schema, signature
+from host.pack.flavours import FEATURES, FLAVOURS, PORTABLE
 from host.pack.image import ImageKernel
-from host.pack.manifest import AotFile, ImageFile, Manifest, ManifestKernel
+from host.pack.manifest import AotFile, Benchmarks, ImageFile, Manifest, ManifestKernel, Module
+from host.pack.spec import Backward
 
 Edit = Callable[[dict[str, Any]], object]
 KEY = vectors.KEYS["test"]
@@ -43,21 +47,29 @@ def example() -> Manifest:
         kernels=tuple(
             ManifestKernel(
                 spec=kernel.spec,
-                path=f"dir/{kernel.spec.id}.wasm",
-                sha256="1" * 64,
+                modules={name: Module(module_path(kernel.spec.id, name), "1" * 64, FLAVOURS[name]) for name in built},
                 wasmtime_min_version="50.0.0",
-                features=("bulk-memory",),
                 wamr_min_version="2.4.3",
                 aot={"thumbv6m-soft": AotFile("2" * 64, 100)},
+                benchmarks=Benchmarks(64, dict.fromkeys(built, 12.5)) if kernel.spec.bench else None,
             )
-            for kernel in with_categories()
+            for kernel, built in zip(described(), (FLAVOURS, [PORTABLE], [PORTABLE]), strict=True)
         ),
         images={"thumbv6m-soft": ImageFile("aot/thumbv6m-soft.kimg", "3" * 64, 5000)},
     )
 
 
-def with_categories() -> list[ImageKernel]:
-    return [replace(kernel, spec=replace(kernel.spec, category="test")) for kernel in generate.full().kernels]
+def described() -> list[ImageKernel]:
+    """The kernels in the vectors, the first of them with everything that a manifest can say and an image cannot."""
+    first, *others = (replace(kernel, spec=replace(kernel.spec, category="test")) for kernel in generate.full().kernels)
+    spec = first.spec
+    backward = Backward(inputs=spec.inputs, outputs=spec.outputs, scratch=spec.scratch)
+    spec = replace(spec, backward=backward, bench={"n": 16, "m": 4}, error_bound="2 units in the last place")
+    return [replace(first, spec=spec), *others]
+
+
+def module_path(kernel_id: str, flavour: str) -> str:
+    return f"dir/{kernel_id}.wasm" if flavour == PORTABLE else f"dir/{kernel_id}.{flavour}.wasm"
 
 
 DATA: dict[str, Any] = json.loads(manifest.write(example()))
@@ -67,6 +79,22 @@ def edited(edit: Edit) -> bytes:
     data = copy.deepcopy(DATA)
     edit(data)
     return json.dumps(data).encode()
+
+
+@st.composite
+def manifest_kernels(draw: st.DrawFn, id: str, targets: list[str]) -> ManifestKernel:
+    spec = draw(specs.kernels(id))
+    features = st.lists(st.sampled_from(FEATURES), unique=True).map(tuple)
+    built = [PORTABLE, *draw(st.sampled_from([[], ["simd128"]]))]
+    counts = st.floats(min_value=0, exclude_min=True, allow_infinity=False) | st.integers(1, 2**53)
+    return ManifestKernel(
+        spec=spec,
+        modules={name: Module(module_path(id, name), draw(specs.SHA256).hex(), draw(features)) for name in built},
+        wasmtime_min_version="50.0.0",
+        wamr_min_version="2.4.3",
+        aot={target: AotFile(draw(specs.SHA256).hex(), draw(specs.U32)) for target in targets},
+        benchmarks=None if spec.bench is None else Benchmarks(draw(specs.U32), {name: draw(counts) for name in built}),
+    )
 
 
 @st.composite
@@ -84,19 +112,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         author_name=draw(specs.PROSE),
         author_email=draw(specs.PROSE),
         signing_key=KEY.public.text,
-        kernels=tuple(
-            ManifestKernel(
-                spec=draw(specs.kernels(id)),
-                path=f"{id}.wasm",
-                sha256=draw(specs.SHA256).hex(),
-                wasmtime_min_version="50.0.0",
-                features=draw(st.sampled_from([(), ("bulk-memory",)])),
-                wamr_min_version="2.4.3",
-                aot={target: AotFile(draw(specs.SHA256).hex(), draw(specs.U32)) for target in targets},
-                benchmarks=draw(st.none() | st.just({"cycles_per_element": 12.5})),
-            )
-            for id in ids
-        ),
+        kernels=tuple(draw(manifest_kernels(id, targets)) for id in ids),
         images={
             target: ImageFile(f"aot/{target}.kimg", draw(specs.SHA256).hex(), draw(specs.U32)) for target in targets
         },
@@ -148,14 +164,25 @@ def parent(data: Any, path: Path) -> Any:
 
 def is_entry(path: Path) -> bool:
     """Whether the member is an entry of an object whose keys are free."""
-    return path[-2:-1] in [("fallbacks",), ("params",), ("images",), ("aot",)] or path[-3:-1] == ("test", "symbols")
+    free = {"fallbacks", "params", "images", "aot", "flavours", "instructions_per_element"}
+    return len(path) > 1 and (path[-2] in free or is_size(path))
+
+
+def is_size(path: Path) -> bool:
+    """Whether the member is a symbol's value."""
+    return path[-3:-1] in [("test", "symbols"), ("benchmarks", "symbols")]
+
+
+def may_be_left_out(path: Path) -> bool:
+    optional = {"optional", "backward", "error_bound", "benchmarks", "flavours"}
+    return path[-1] in optional or path[-2:] == ("backward", "scratch")
 
 
 def name_of(path: Path) -> str:
     return ".".join(map(str, path)) or "top"
 
 
-@pytest.mark.parametrize("path", [p for p in members(DATA) if not is_entry(p) and p[-1] != "optional"], ids=name_of)
+@pytest.mark.parametrize("path", [p for p in members(DATA) if not (is_entry(p) or may_be_left_out(p))], ids=name_of)
 def test_missing_field_is_refused_by_name(path: Path) -> None:
     missing = "shape" if path[-1] == "shapes" else re.escape(path[-1])
     with pytest.raises(errors.MalformedPack, match=f"'{missing}' is a required property"):
@@ -171,6 +198,8 @@ ALSO_FINE: dict[str, list[Any]] = {
     "features": [[]],
     "fallbacks": [{}],
     "params": [{}],
+    "portable": [7.5],
+    "simd128": [7.5],
 }
 
 
@@ -187,12 +216,15 @@ def test_value_of_another_type_or_form_is_refused(path: Path) -> None:
             manifest.parse(edited(lambda data: parent(data, path).update({path[-1]: value})))  # noqa: B023
 
 
-@pytest.mark.parametrize(
-    "path", sorted({p[:-1] for p in members(DATA)} - {("kernels", 0, "test", "symbols")}, key=str), ids=name_of
-)
+@pytest.mark.parametrize("path", sorted({p[:-1] for p in members(DATA)}, key=str), ids=name_of)
 def test_unknown_field_is_refused_by_name(path: Path) -> None:
     with pytest.raises(errors.MalformedPack, match="no_such_field"):
         manifest.parse(edited(lambda data: parent(data, (*path, "")).update(no_such_field=1)))
+
+
+def wasmtime(data: dict[str, Any]) -> dict[str, Any]:
+    entry: dict[str, Any] = data["kernels"][0]["platforms"]["wasmtime"]
+    return entry
 
 
 REFUSED: dict[str, tuple[Edit, str]] = {
@@ -203,6 +235,7 @@ REFUSED: dict[str, tuple[Edit, str]] = {
     "empty component": (lambda d: d["kernels"][0].update(path="a//x.wasm"), r"kernels\[0\]\.path"),
     "hidden file": (lambda d: d["kernels"][0].update(path=".x"), r"kernels\[0\]\.path"),
     "final newline": (lambda d: d["kernels"][0].update(path="x.wasm\n"), r"kernels\[0\]\.path"),
+    "path of the manifest itself": (lambda d: d["kernels"][0].update(path="kernels.json.sig"), "paths: 'kernels.json"),
     "path twice": (lambda d: d["kernels"][0].update(path=d["kernels"][1]["path"]), "paths: .* comes 2 times"),
     "image elsewhere": (lambda d: d["images"]["thumbv6m-soft"].update(path="x.kimg"), r"images\.thumbv6m-soft\.path"),
     "short hash": (lambda d: d["kernels"][0].update(hash=HASH[:-1]), r"kernels\[0\]\.hash"),
@@ -225,6 +258,40 @@ REFUSED: dict[str, tuple[Edit, str]] = {
         r"author\.signing_key.*canonical",
     ),
     "fallback of no kernel": (lambda d: d["fallbacks"].update(ghost="rope_f32"), "ghost"),
+    "flavour at the portable one's path": (
+        lambda d: wasmtime(d)["flavours"]["simd128"].update(path=d["kernels"][0]["path"]),
+        "paths: .* comes 2 times",
+    ),
+    "unknown flavour": (lambda d: wasmtime(d)["flavours"].update(avx=wasmtime(d)["flavours"]["simd128"]), "'avx'"),
+    "portable flavour twice": (
+        lambda d: wasmtime(d)["flavours"].update(portable=wasmtime(d)["flavours"]["simd128"]),
+        "'portable'",
+    ),
+    "unknown feature": (lambda d: wasmtime(d).update(features=["threads"]), r"wasmtime\.features\[0\]"),
+    "benchmark of a flavour that there is not": (
+        lambda d: d["kernels"][1].update(benchmarks=d["kernels"][0]["benchmarks"] | {"symbols": {"n": 1}}),
+        "kernel lora_apply: benchmarks: must have an entry for each flavour",
+    ),
+    "benchmark lacks a flavour": (
+        lambda d: d["kernels"][0]["benchmarks"]["instructions_per_element"].pop("simd128"),
+        "kernel rope_f32: benchmarks: must have an entry for each flavour",
+    ),
+    "benchmark lacks a symbol": (
+        lambda d: d["kernels"][0]["benchmarks"]["symbols"].pop("m"),
+        r"benchmarks\.symbols: has no value for 'm'",
+    ),
+    "benchmark of nothing": (
+        lambda d: d["kernels"][0]["benchmarks"]["instructions_per_element"].update(portable=0),
+        "instructions_per_element.portable",
+    ),
+    "backward that cannot find a symbol": (
+        lambda d: d["kernels"][0]["backward"]["inputs"][0].update(optional=True),
+        "backward: symbols: 'n' is not by itself a dimension",
+    ),
+    "backward with a param's name": (
+        lambda d: d["kernels"][0]["backward"]["inputs"][0].update(name="theta"),
+        "backward: .*'theta' comes 2 times",
+    ),
     "targets differ": (lambda d: d.update(images={}), "same targets as images"),
     "aot_available is wrong": (
         lambda d: d["kernels"][0]["platforms"]["wamr"].update(aot_available=False),
@@ -281,16 +348,88 @@ def test_manifest_that_makes_no_sense_is_refused_by_name(name: str) -> None:
         (b'{"name": 1, "name": 1}', "'name' comes 2 times"),
         (b'{"security_counter": NaN}', "NaN is no JSON"),
         (b'{"security_counter": Infinity}', "Infinity is no JSON"),
+        (b'{"security_counter": 1e999}', "1e999 is no JSON"),
         (b"[" * 200_000, "recursion|depth"),
         (b'{"x": ' + b"1" * 5000 + b"}", "digits"),
         (b" " * (manifest.MAX_SIZE + 1), "at most 1048576"),
         (b"{} {}", "Extra data"),
     ],
-    ids=["empty", "list", "not utf-8", "key twice", "nan", "infinity", "deep", "long number", "oversize", "two"],
+    ids=[
+        "empty",
+        "list",
+        "not utf-8",
+        "key twice",
+        "nan",
+        "infinity",
+        "beyond a double",
+        "deep",
+        "long number",
+        "oversize",
+        "two",
+    ],
 )
 def test_bytes_that_are_no_manifest_are_malformed(raw: bytes, message: str) -> None:
     with pytest.raises(errors.MalformedPack, match=message):
         manifest.parse(raw)
+
+
+@given(mutations.mutations(DATA))
+@settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+def test_changed_manifest_is_refused_by_name_or_says_just_what_it_says(mutation: mutations.Mutation) -> None:
+    """Nothing in a manifest is ever passed over: it is refused, or it comes out again."""
+    raw = mutation.json()
+    try:
+        parsed = manifest.parse(raw)
+    except errors.MalformedPack as error:
+        assert any(name in str(error) for name in mutation.names), error
+        return
+    assert json.loads(manifest.write(parsed)) == said(json.loads(raw))
+
+
+def said(data: Any) -> Any:
+    """A manifest without what may be said or not: flags that are false, a factor of 1, no scratch of backward."""
+    if isinstance(data, dict):
+        kept = {name: said(value) for name, value in data.items() if name not in ("optional", "inout") or value}
+        if isinstance(kept.get("backward"), dict) and kept["backward"].get("scratch") == []:
+            del kept["backward"]["scratch"]
+        return kept
+    if isinstance(data, list):
+        return [said(item) for item in data]
+    return re.sub(r"[*/]1(?![0-9])", "", data) if isinstance(data, str) else data
+
+
+@given(mutations.damaged(manifest.write(example())))
+@settings(deadline=None, max_examples=300)
+def test_bytes_at_random_are_a_manifest_or_malformed(raw: bytes) -> None:
+    with suppress(errors.MalformedPack):
+        manifest.parse(raw)
+
+
+@given(st.sampled_from(["path", "flavour", "image"]), mutations.PATH_ESCAPES)
+@settings(deadline=None)
+def test_path_that_leads_out_of_the_pack_is_refused_by_name(place: str, path: str) -> None:
+    def edit(data: dict[str, Any]) -> None:
+        kernel = data["kernels"][0]
+        holder = {
+            "path": kernel,
+            "flavour": kernel["platforms"]["wasmtime"]["flavours"]["simd128"],
+            "image": data["images"]["thumbv6m-soft"],
+        }[place]
+        holder["path"] = path
+
+    with pytest.raises(errors.MalformedPack, match=r"\.path: "):
+        manifest.parse(edited(edit))
+
+
+@given(
+    st.from_regex(r"(sha256:)?[0-9a-fA-F]{0,130}", fullmatch=True).filter(
+        lambda text: not re.fullmatch("sha256:[0-9a-f]{64}", text)
+    )
+)
+@settings(deadline=None)
+def test_hash_in_another_form_is_refused_by_name(text: str) -> None:
+    with pytest.raises(errors.MalformedPack, match=r"kernels\[0\]\.hash: "):
+        manifest.parse(edited(lambda data: data["kernels"][0].update(hash=text)))
 
 
 def test_duplicate_key_deep_inside_is_refused_by_name() -> None:
@@ -348,3 +487,13 @@ def test_every_flipped_bit_in_the_signature_file_is_refused() -> None:
 def test_signature_file_in_any_other_form_is_malformed(bad: bytes) -> None:
     with pytest.raises(errors.MalformedPack, match=r"kernels\.json\.sig"):
         signature.verify(b"x", bad, vectors.TRUSTED)
+
+
+@given(mutations.damaged(GOOD_SIGNATURE))
+@settings(deadline=None, max_examples=300)
+def test_signature_file_of_bytes_at_random_is_the_good_one_or_refused(raw: bytes) -> None:
+    if raw == GOOD_SIGNATURE:
+        signature.verify(b"x", raw, vectors.TRUSTED)
+        return
+    with pytest.raises((errors.MalformedPack, errors.NoTrustedKey, errors.BadSignature)):
+        signature.verify(b"x", raw, vectors.TRUSTED)

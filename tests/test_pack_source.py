@@ -5,11 +5,16 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import mutations
 import pytest
+from hypothesis import HealthCheck, given, settings
 from vectors import generate
 
 from host import errors
@@ -31,6 +36,14 @@ outputs = [{ name = "y", region = "output", dtype = "f32", shape = ["*rows", "di
 params = [{ name = "factor", type = "f32", default = 2 }, { name = "pos", type = "u32", default = 3 }]
 resource_limits = { max_memory_pages = 4, max_epoch_ticks = 100, max_table_elements = 1 }
 test = { seed = 1, symbols = { rows = 2, dim = 4 } }
+bench = { rows = 8, dim = 16 }
+error_bound = "1 unit in the last place"
+flavours = ["simd128"]
+
+[kernel.backward]
+inputs = [{ name = "dy", region = "input_a", dtype = "f32", shape = ["*rows", "dim"] }]
+outputs = [{ name = "dx", region = "output", dtype = "f32", shape = ["*rows", "dim"] }]
+scratch = [{ name = "sums", region = "scratch", dtype = "f32", shape = ["rows"] }]
 """
 PACK = f"""
 name = "mine"
@@ -66,7 +79,7 @@ def test_pack_toml_becomes_specs(write: Callable[[str], Path]) -> None:
     assert (source.name, source.version, source.targets) == ("mine", "0.1.0", ("thumbv6m-soft",))
     kernel = source.kernels[0]
     assert kernel.source == folder.resolve() / "src" / "scale.c"
-    assert kernel.wasm == "src/scale_f32.wasm"
+    assert kernel.modules == {"portable": "src/scale_f32.wasm", "simd128": "src/scale_f32.simd128.wasm"}
     x, w = kernel.spec.inputs
     assert x.leading and x.shapes == ((Dim("rows"), Dim("dim")),)
     assert w.optional and w.region is Region.INPUT_B
@@ -75,6 +88,23 @@ def test_pack_toml_becomes_specs(write: Callable[[str], Path]) -> None:
     assert kernel.spec.params == (Param("factor", "f32", 2.0), Param("pos", "u32", 3))
     assert isinstance(kernel.spec.params[0].default, float)
     assert kernel.spec.fallback is None and kernel.spec.test.sha256 is None
+    assert (kernel.spec.bench, kernel.spec.error_bound) == ({"rows": 8, "dim": 16}, "1 unit in the last place")
+    assert kernel.spec.arguments == (kernel.spec.outputs[0], x, w)
+    backward = kernel.spec.of_backward()
+    assert backward is not None and backward.entry_point == "kernel_backward"
+    assert [tensor.name for tensor in backward.tensors] == ["dy", "dx", "sums"]
+    assert (backward.symbols, backward.params, backward.limits) == (
+        kernel.spec.symbols,
+        kernel.spec.params,
+        kernel.spec.limits,
+    )
+
+
+def test_what_a_kernel_may_leave_out_is_not_there(write: Callable[[str], Path]) -> None:
+    bare = PACK[: PACK.index("bench =")]
+    kernel = read_source(write(bare)).kernels[0]
+    assert kernel.modules == {"portable": "src/scale_f32.wasm"}
+    assert kernel.spec.backward is kernel.spec.of_backward() is kernel.spec.bench is kernel.spec.error_bound is None
 
 
 REFUSED = {
@@ -96,6 +126,22 @@ REFUSED = {
     "seed 0": ("seed = 1", "seed = 0", "seed"),
     "unknown dtype": ('dtype = "f16"', 'dtype = "f64"', r"inputs\[1\]\.dtype"),
     "unknown symbol": ('["dim/2"]', '["dims/2"]', "kernel scale_f32: w: 'dims' is not among the symbols"),
+    "bench lacks a symbol": ("bench = { rows = 8, dim", "bench = { dim", "bench: has no value for 'rows'"),
+    "bench has one more": ("{ rows = 8,", "{ rows = 8, cols = 8,", "bench: 'cols' is not among the symbols"),
+    "bench of nothing": ("{ rows = 8,", "{ rows = 0,", r"kernel\[0\]\.bench\.rows"),
+    "unknown flavour": ('["simd128"]', '["avx2"]', r"kernel\[0\]\.flavours\[0\]"),
+    "portable as a flavour": ('["simd128"]', '["portable"]', r"kernel\[0\]\.flavours\[0\]"),
+    "flavour twice": ('["simd128"]', '["simd128", "simd128"]', r"kernel\[0\]\.flavours"),
+    "error bound that is no text": ('"1 unit in the last place"', "1", r"kernel\[0\]\.error_bound"),
+    "backward with a field of its own": ("[kernel.backward]", "[kernel.backward]\nparams = []", r"backward.*'params'"),
+    "backward without outputs": ('outputs = [{ name = "dx"', 'output = [{ name = "dx"', "'outputs?'"),
+    "backward that cannot find a symbol": (
+        'region = "input_a", dtype = "f32", shape = ["*rows", "dim"] }]\noutputs = [{ name = "dx"',
+        'region = "input_a", dtype = "f32", shape = ["*rows", 4] }]\noutputs = [{ name = "dx"',
+        "kernel scale_f32: backward: symbols: 'dim' is not by itself",
+    ),
+    "backward with a param's name": ('"dy"', '"factor"', "kernel scale_f32: backward: .*'factor' comes 2 times"),
+    "deeper than anyone nests": ("security_counter = 1", "x = " + "[" * 100_000, "pack.toml"),
     "max runtime below min": ("security_counter = 1", 'max_runtime_version = "0.0.1"\nsecurity_counter = 1', "max_run"),
     "star in one shape only": ('[["dim/2"]', '[["*rows"]', "either all of its shapes take leading"),
     "too many records": (
@@ -135,9 +181,71 @@ def test_pack_toml_that_is_not_there_is_said(tmp_path: Path) -> None:
         read_source(tmp_path)
 
 
+def test_pack_toml_that_is_a_link_to_itself_is_said(tmp_path: Path) -> None:
+    (tmp_path / "pack.toml").symlink_to(tmp_path / "pack.toml")
+    with pytest.raises(errors.UsageError, match=r"pack\.toml: "):
+        read_source(tmp_path)
+
+
+DATA = tomllib.loads(PACK)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a pack.toml can be written over and over, with its source file."""
+    folder = tmp_path_factory.mktemp("mine")
+    (folder / "src").mkdir()
+    (folder / "src" / "scale.c").write_text("")
+    return folder
+
+
+@given(mutation=mutations.mutations(DATA, toml=True))
+@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+def test_changed_pack_toml_is_refused_by_name_or_means_something_else(
+    folder: Path, mutation: mutations.Mutation
+) -> None:
+    """Nothing in a pack.toml is ever passed over."""
+    (folder / "pack.toml").write_text(PACK)
+    original = read_source(folder)
+    (folder / "pack.toml").write_text(mutation.toml())
+    try:
+        changed = read_source(folder)
+    except errors.UsageError as error:
+        # For a key that comes twice, TOML's own parser says where it is.
+        assert any(name in str(error) for name in [*mutation.names, "Cannot overwrite a value (at line"]), error
+        return
+    assert (changed == original) == (said(mutation.data) == said(DATA))
+
+
+def said(data: Any) -> Any:
+    """A pack.toml without what may be said or not: empty lists, flags that are false, a factor of 1."""
+    if isinstance(data, dict):
+        return {name: said(value) for name, value in data.items() if value is not False and value != []}
+    if isinstance(data, list):
+        return [said(item) for item in data]
+    return re.sub(r"[*/]1(?![0-9])", "", data) if isinstance(data, str) else data
+
+
+@given(raw=mutations.damaged(PACK.encode()))
+@settings(deadline=None, max_examples=300)
+def test_bytes_at_random_are_a_pack_toml_or_refused(folder: Path, raw: bytes) -> None:
+    (folder / "pack.toml").write_bytes(raw)
+    with suppress(errors.UsageError):
+        read_source(folder)
+
+
+@given(escape=mutations.PATH_ESCAPES)
+@settings(deadline=None, max_examples=100)
+def test_source_that_lies_elsewhere_is_refused_by_name(folder: Path, escape: str) -> None:
+    kernel = {**DATA["kernel"][0], "source": escape}
+    (folder / "pack.toml").write_text(mutations.Mutation({**DATA, "kernel": [kernel]}, [], "").toml())
+    with pytest.raises(errors.UsageError, match="source"):
+        read_source(folder)
+
+
 def test_params_header_has_a_word_for_each_symbol_and_parameter(tmp_path: Path) -> None:
     spec = generate.full().kernels[0].spec
-    header = params_header(spec)
+    header = params_header(spec, "1.2.3")
     fields = re.findall(r"^    (\w+) (\w+);$", header, re.MULTILINE)
     assert fields == [
         ("uint32_t", "n"),
@@ -147,7 +255,11 @@ def test_params_header_has_a_word_for_each_symbol_and_parameter(tmp_path: Path) 
         ("int32_t", "shift"),
         ("uint32_t", "interleaved"),
     ]
-    twice = f'{header}\n{header}\n_Static_assert(sizeof(struct rope_f32_params) == 24, "");\n'
+    checks = """
+_Static_assert(sizeof(struct rope_f32_params) == 24, "");
+_Static_assert(sizeof(KERNEL_NAME KERNEL_VERSION) == sizeof("rope_f321.2.3") && KERNEL_PARAM_COUNT == 4, "");
+"""
+    twice = header + header + checks
     (tmp_path / "twice.c").write_text(twice)
     command = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-freestanding", "-c", "twice.c"]
     subprocess.run([*command, "-Wall", "-Werror"], cwd=tmp_path, check=True)
@@ -155,4 +267,4 @@ def test_params_header_has_a_word_for_each_symbol_and_parameter(tmp_path: Path) 
 
 def test_params_header_of_a_kernel_with_nothing_to_pass_has_no_struct() -> None:
     spec = replace(generate.small().kernels[0].spec, symbols=(), params=())
-    assert "struct" not in params_header(spec)
+    assert "struct" not in params_header(spec, "1.2.3")

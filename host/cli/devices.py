@@ -54,14 +54,18 @@ def flash(output: Output, board: Board, port: str | None, uf2: Path | None, driv
 @click.argument("pack", type=click.Path(exists=True, path_type=Path), required=False)
 @port_option
 def push(output: Output, pack: Path | None, port: str | None) -> None:
-    """Install a pack on a board, without a restart. PACK is a folder or archive; default: this folder's, else
-    the project's."""
+    """Install a pack on a board, without a restart. PACK: a folder or archive; default: this folder's, else the
+    project's.
+    """
+    from host.compatibility import check_wamr
     from host.pack import Pack
 
     opened = Pack.open(pack or default_pack())
     with connect(port) as link:
-        target = link.status()["target"]
+        found = link.status()
+        target = found["target"]
         image = opened.image(target)
+        check_wamr(opened.manifest, found["wamr"])
         with output.progress(f"pushing {opened.name} {opened.version}") as progress:
             installed = link.install(image, progress)
         kernels = link.kernels()

@@ -137,7 +137,7 @@ def _write_facts(modules: Mapping[str, bytes], spec: KernelSpec, pack_version: s
     facts = {
         "known_answer": measure.known_answer(modules, spec),
         "private_size": wasm.check_kernel(modules[PORTABLE], spec).heap_base,
-        "benchmarks": asdict(measure.benchmarks(modules, spec)) if spec.bench else None,
+        "benchmarks": None if spec.bench is None else asdict(measure.benchmarks(modules, spec)),
     }
     path.write_text(json.dumps(facts))
 
@@ -193,6 +193,8 @@ def _created_at() -> str | None:
     if not epoch:
         return None
     try:
+        if int(epoch) < 0:
+            raise ValueError("before 1970")
         return datetime.fromtimestamp(int(epoch), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (ValueError, OverflowError, OSError) as error:
         raise UsageError(f"SOURCE_DATE_EPOCH is {epoch!r}, must be seconds since 1970") from error

@@ -18,9 +18,10 @@ from host.errors import MalformedPack, UsageError
 from host.pack import manifest
 
 ARCHIVE_SUFFIX = ".kpack"
-SIGNATURE_FILE = manifest.FILE + ".sig"
 MAX_FILE_SIZE = 16 << 20
 MAX_FILES = 1024
+_NO_ARCHIVE = (zipfile.BadZipFile, ValueError, OverflowError, NotImplementedError, RuntimeError, EOFError, OSError)
+"""What zipfile raises for bytes that are none."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # of every member: the first that zip can say
 
 
@@ -29,10 +30,17 @@ def read(path: Path) -> dict[str, bytes]:
     try:
         if path.is_dir():
             return _read_folder(path)
-        data = _read_file(path, MAX_FILE_SIZE * 4)
     except OSError as error:
         raise UsageError(f"{path} is no pack: {error.strerror}") from error
-    return _read_archive(data, path.name)
+    return _read_archive(read_file(path, MAX_FILE_SIZE * 4), path.name)
+
+
+def read_file(path: Path, limit: int = MAX_FILE_SIZE) -> bytes:
+    """A file of at most ``limit`` bytes. Raises MalformedPack for a longer one, UsageError when it cannot be read."""
+    try:
+        return _read_file(path, limit)
+    except OSError as error:
+        raise UsageError(f"{path} is no pack: {error.strerror}") from error
 
 
 def write_folder(files: Mapping[str, bytes], folder: Path) -> None:
@@ -116,12 +124,15 @@ def _read_archive(data: bytes, name: str) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            for member in archive.infolist():
+            members = archive.infolist()
+            if len(members) > MAX_FILES or sum(member.file_size for member in members) > len(data):
+                raise MalformedPack(f"{name}: it has more than {MAX_FILES} files, or more in them than itself")
+            for member in members:
                 if member.compress_type != zipfile.ZIP_STORED or member.file_size > MAX_FILE_SIZE:
                     raise MalformedPack(f"{name}: {member.filename} is compressed or too large")
                 files[member.filename] = archive.read(member)
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+        if _archive(files) != data:
+            raise MalformedPack(f"{name} is not in the form in which pack archives are written")
+    except _NO_ARCHIVE as error:
         raise MalformedPack(f"{name} is no pack archive: {error}") from error
-    if _archive(files) != data:
-        raise MalformedPack(f"{name} is not in the form in which pack archives are written")
     return files

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -111,7 +111,7 @@ def load_private(key: str | Path) -> KeyPair:
     except OSError as error:
         hint = "make one with `host key new`"
         raise UsageError(f"no private key {str(key)!r}: {path}: {error.strerror}; {hint}") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise UsageError(f"{path} is not an unencrypted private key in PEM") from error
     if not isinstance(private, Ed25519PrivateKey):
         raise UsageError(f"{path} is not an Ed25519 key")

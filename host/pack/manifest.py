@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from host.errors import MalformedPack
 from host.pack import flavours, image, keys, notation, schema
@@ -18,6 +19,7 @@ from host.pack.notation import Json
 from host.pack.spec import KernelSpec
 
 FILE = "kernels.json"
+SIGNATURE_FILE = FILE + ".sig"
 MAX_SIZE = 1 << 20
 """Bytes of a kernels.json; a longer one is refused unread."""
 
@@ -135,7 +137,7 @@ def image_path(target: str) -> str:
 def _load(raw: bytes) -> Any:
     if len(raw) > MAX_SIZE:
         raise ValueError(f"it has {len(raw)} bytes, at most {MAX_SIZE} are read")
-    return json.loads(raw.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_constant)
+    return json.loads(raw.decode("utf-8"), object_pairs_hook=_object, parse_float=_float, parse_constant=_no_constant)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Json:
@@ -143,7 +145,12 @@ def _object(pairs: list[tuple[str, Any]]) -> Json:
     return dict(pairs)
 
 
-def _no_constant(text: str) -> Any:
+def _float(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _no_constant(text)
+
+
+def _no_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is no JSON")
 
 
@@ -182,7 +189,7 @@ def _kernel(data: Mapping[str, Any], fallbacks: Mapping[str, str]) -> ManifestKe
             params=[notation.param(name, entry) for name, entry in data["params"].items()],
             fallback=fallbacks.get(data["id"]),
             sha256=_hex(data["test"]["hash"]),
-            bench=data["benchmarks"]["symbols"] if "benchmarks" in data else None,
+            bench=_bench(data),
         )
         for index, (name, entry) in enumerate(data["params"].items(), len(spec.symbols)):
             if entry["offset"] != 4 * index:
@@ -200,6 +207,12 @@ def _kernel(data: Mapping[str, Any], fallbacks: Mapping[str, str]) -> ManifestKe
         aot={target: AotFile(_hex(entry["hash"]), entry["size"]) for target, entry in wamr["aot"].items()},
         benchmarks=_benchmarks(data["benchmarks"]) if "benchmarks" in data else None,
     )
+
+
+def _bench(data: Mapping[str, Any]) -> dict[str, int] | None:
+    if "benchmarks" not in data:
+        return None
+    return notation.symbol_values(data["benchmarks"]["symbols"], data["symbols"], "benchmarks.symbols")
 
 
 def _modules(data: Mapping[str, Any]) -> dict[str, Module]:
@@ -226,7 +239,7 @@ def _check_together(
     ids = [kernel.spec.id for kernel in kernels]
     notation.unique(ids, "kernel ids")
     modules = [module.path for kernel in kernels for module in kernel.modules.values()]
-    notation.unique(modules + [entry.path for entry in images.values()], "paths")
+    notation.unique([FILE, SIGNATURE_FILE, *modules, *(entry.path for entry in images.values())], "paths")
     for name in fallbacks:
         if name not in ids:
             raise ValueError(f"fallbacks: there is no kernel {name!r}")

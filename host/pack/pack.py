@@ -19,10 +19,9 @@ from typing import Any, Self
 from host.errors import HashMismatch, HostError, MalformedPack, NoSuchKernel, WrongTarget
 from host.pack import files, image, keys, signature
 from host.pack import manifest as manifest_
-from host.pack.files import SIGNATURE_FILE
 from host.pack.flavours import PORTABLE
 from host.pack.keys import KeyPair, PublicKey
-from host.pack.manifest import FILE, ImageFile, Manifest, ManifestKernel
+from host.pack.manifest import FILE, SIGNATURE_FILE, ImageFile, Manifest, ManifestKernel
 from host.pack.spec import KernelSpec
 
 
@@ -133,7 +132,7 @@ def inspect(path: str | Path, trusted: Iterable[PublicKey] | None = None) -> dic
     path = Path(path)
     known = keys.public_keys() if trusted is None else list(trusted)
     if path.is_file() and path.suffix == ".kimg":
-        return _inspect_image(path.read_bytes(), known)
+        return _inspect_image(files.read_file(path), known)
     contents = files.read(path)
     raw = _file(contents, FILE)
     key_id, _signature = signature.parse(_file(contents, SIGNATURE_FILE))

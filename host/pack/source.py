@@ -45,19 +45,16 @@ class PackSource:
 
 def read_source(path: Path) -> PackSource:
     """Read ``path``, a pack.toml or its folder. Raises UsageError naming the field that is wrong."""
-    file = (path / FILE if path.is_dir() else path).resolve()
+    file = path / FILE if path.is_dir() else path
     try:
         data = tomllib.loads(file.read_text(encoding="utf-8"))
+        problem = schema.problem(data, schema.SOURCE)
+        if problem is not None:
+            raise ValueError(problem)
+        return _source(data, file.resolve().parent)
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}") from error
-    except ValueError as error:  # not UTF-8, or not TOML
-        raise UsageError(f"{file}: {error}") from error
-    problem = schema.problem(data, schema.SOURCE)
-    if problem is not None:
-        raise UsageError(f"{file}: {problem}")
-    try:
-        return _source(data, file.parent)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{file}: {error}") from error
 
 
@@ -89,7 +86,7 @@ def _kernel(data: Mapping[str, Any], folder: Path) -> SourceKernel:
             params=[notation.param(entry["name"], entry) for entry in data.get("params", ())],
             fallback=data.get("fallback"),
             sha256=None,
-            bench=data.get("bench"),
+            bench=notation.symbol_values(data["bench"], data["symbols"], "bench") if "bench" in data else None,
         )
         return SourceKernel(spec, _inside(folder, data["source"]), _modules(spec.id, data))
     except ValueError as error:
@@ -105,7 +102,7 @@ def _modules(kernel_id: str, data: Mapping[str, Any]) -> dict[str, str]:
 def _inside(folder: Path, name: str) -> Path:
     """The source file, which must be a file of the pack's folder and not a link out of it."""
     path = folder / name
-    if path.resolve() != path:
+    if any(place.is_symlink() for place in (path, *path.parents) if place != folder and place.is_relative_to(folder)):
         raise ValueError(f"source: {name} is or lies behind a symbolic link")
     if not path.is_file():
         raise ValueError(f"source: there is no file {name}")

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from host.errors import MalformedPack, UsageError
 from host.pack import clang, rust
 from host.pack.linking import functions
 from host.pack.spec import BACKWARD_ENTRY, KernelSpec
+
+if TYPE_CHECKING:
+    from wasmtime import Module
 
 
 class Compiler(Protocol):
@@ -56,19 +59,7 @@ def compile_wasm(source: Path, spec: KernelSpec, version: str, flavour: str, fol
 
 def inspect_wasm(module: bytes) -> WasmInfo:
     """What ``module`` imports, exports and needs. Raises MalformedPack when it is no valid module."""
-    from wasmtime import (
-        Config,
-        Engine,
-        FuncType,
-        Global,
-        GlobalType,
-        Instance,
-        MemoryType,
-        Module,
-        Store,
-        Trap,
-        WasmtimeError,
-    )  # fmt: skip
+    from wasmtime import Config, Engine, Global, Instance, MemoryType, Module, Store, Trap, WasmtimeError
 
     config = Config()
     config.consume_fuel = True
@@ -77,19 +68,11 @@ def inspect_wasm(module: bytes) -> WasmInfo:
         compiled = Module(engine, module)
     except WasmtimeError as error:
         raise MalformedPack(f"not a WebAssembly module: {error}") from error
-    exports: dict[str, str] = {}
+    exports = export_types(compiled)
     pages = heap_base = None
     for export in compiled.exports:
-        kind = export.type
-        if isinstance(kind, FuncType):
-            exports[export.name] = f"({_names(kind.params)}) -> ({_names(kind.results)})"
-        elif isinstance(kind, MemoryType):
-            exports[export.name] = "memory"
-            pages = (kind.limits.min, kind.limits.max) if export.name == "memory" else pages
-        elif isinstance(kind, GlobalType):
-            exports[export.name] = f"{'mut ' if kind.mutable else ''}{kind.content}"
-        else:
-            exports[export.name] = "table"
+        if isinstance(export.type, MemoryType) and export.name == "memory":
+            pages = (export.type.limits.min, export.type.limits.max)
     if not compiled.imports and exports.get("__heap_base") == "i32":
         store = Store(engine)
         store.set_fuel(_START_FUEL)
@@ -107,16 +90,40 @@ def inspect_wasm(module: bytes) -> WasmInfo:
     )
 
 
+def export_types(module: Module) -> dict[str, str]:
+    """What a compiled module exports, by name: ``(i32) -> (i32)``, ``memory``, ``table``, a global's ``mut i32``."""
+    from wasmtime import FuncType, GlobalType, MemoryType
+
+    types = {}
+    for export in module.exports:
+        kind = export.type
+        if isinstance(kind, FuncType):
+            types[export.name] = f"({_names(kind.params)}) -> ({_names(kind.results)})"
+        elif isinstance(kind, GlobalType):
+            types[export.name] = f"{'mut ' if kind.mutable else ''}{kind.content}"
+        else:
+            types[export.name] = "memory" if isinstance(kind, MemoryType) else "table"
+    return types
+
+
+def export_problem(exports: Mapping[str, str], spec: KernelSpec) -> str | None:
+    """What is missing among `export_types` of a kernel, or of another type; None when it has all."""
+    for name, kind in {"memory": "memory", "__heap_base": "i32", **functions(spec)}.items():
+        if name not in exports:
+            return f"{spec.id} does not export {name}"
+        if exports[name] != kind:
+            return f"{spec.id} exports {name} as {exports[name]}, must be {kind}"
+    return None
+
+
 def check_kernel(module: bytes, spec: KernelSpec) -> WasmInfo:
     """What ``module`` is, if it is a kernel as ``spec`` says. Raises MalformedPack naming what is wrong with it."""
     info = inspect_wasm(module)
     if info.imports:
         raise MalformedPack(f"{spec.id} imports {', '.join(info.imports)}; a kernel has no imports")
-    for name, kind in {"memory": "memory", "__heap_base": "i32", **functions(spec)}.items():
-        if name not in info.exports:
-            raise MalformedPack(f"{spec.id} does not export {name}")
-        if info.exports[name] != kind:
-            raise MalformedPack(f"{spec.id} exports {name} as {info.exports[name]}, must be {kind}")
+    problem = export_problem(info.exports, spec)
+    if problem is not None:
+        raise MalformedPack(problem)
     if spec.backward is None and BACKWARD_ENTRY in info.exports:
         raise MalformedPack(f"{spec.id} exports {BACKWARD_ENTRY}, but is described without backward")
     assert info.memory_pages is not None

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from host.pack.spec import (
     DTYPES,
     PARAM_TYPES,
+    Backward,
     Dim,
     KernelSpec,
     KnownAnswer,
@@ -62,36 +63,51 @@ def params(draw: st.DrawFn, name: str) -> Param:
 
 
 @st.composite
-def kernels(draw: st.DrawFn, id: str) -> KernelSpec:
-    """A kernel that pack.toml, kernels.json and a board image can all say."""
-    names = iter(draw(st.lists(NAMES, min_size=12, max_size=12, unique=True)))
-    symbols = tuple(next(names) for _ in range(draw(st.integers(0, 4))))
+def calls(draw: st.DrawFn, names: list[str], symbols: tuple[str, ...]) -> Backward:
+    """The tensors of an entry point, four at most: the first input is where every symbol's value comes from."""
     own = tuple(Dim(symbol) for symbol in symbols) or (Dim(None, draw(st.integers(1, 0xFFFF))),)
     first = Tensor(
-        next(names),
+        names[0],
         draw(st.sampled_from([Region.INPUT_A, Region.INPUT_B])),
         draw(st.sampled_from(list(DTYPES.values()))),
         (own,),
         leading=bool(symbols) and draw(st.booleans()),
     )
-    more = [draw(tensors(next(names), Region.INPUT_B, symbols))] if draw(st.booleans()) else []
-    outputs = [draw(tensors(next(names), Region.OUTPUT, symbols))]
-    scratch = [draw(tensors(next(names), Region.SCRATCH, symbols))] if draw(st.booleans()) else []
+    more = [draw(tensors(names[1], Region.INPUT_B, symbols))] if draw(st.booleans()) else []
+    outputs = [draw(tensors(names[2], Region.OUTPUT, symbols))]
+    scratch = [draw(tensors(names[3], Region.SCRATCH, symbols))] if draw(st.booleans()) else []
+    return Backward((first, *more), tuple(outputs), tuple(scratch))
+
+
+def sizes(symbols: tuple[str, ...]) -> st.SearchStrategy[dict[str, int]]:
+    """A value for each symbol."""
+    return st.fixed_dictionaries({symbol: st.integers(1, 2**32 - 1) for symbol in symbols})
+
+
+@st.composite
+def kernels(draw: st.DrawFn, id: str) -> KernelSpec:
+    """A kernel that pack.toml, kernels.json and, but for what no board knows, a board image can all say."""
+    names = draw(st.lists(NAMES, min_size=11, max_size=11, unique=True))
+    symbols = tuple(names[: draw(st.integers(0, 4))])
+    forward = draw(calls(names[4:8], symbols))
     return KernelSpec(
         id=id,
         op=draw(NAMES),
         category=draw(PROSE),
         entry_point=draw(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,22}", fullmatch=True)),
         symbols=symbols,
-        inputs=(first, *more),
-        outputs=tuple(outputs),
-        scratch=tuple(scratch),
-        params=tuple(draw(params(next(names))) for _ in range(draw(st.integers(0, 3)))),
+        inputs=forward.inputs,
+        outputs=forward.outputs,
+        scratch=forward.scratch,
+        params=tuple(draw(params(name)) for name in names[8 : 8 + draw(st.integers(0, 3))]),
         limits=Limits(draw(st.integers(1, 0xFFFF)), draw(st.integers(1, 2**32 - 1)), draw(st.integers(0, 0xFFFF))),
         fallback=draw(st.none() | IDS),
         test=KnownAnswer(
             draw(st.integers(1, 2**32 - 1)),
-            {symbol: draw(st.integers(1, 2**32 - 1)) for symbol in symbols},
+            draw(sizes(symbols)),
             draw(SHA256).hex(),
         ),
+        backward=draw(st.none() | calls(draw(st.permutations(names[4:8])), symbols)),
+        bench=draw(st.none() | sizes(symbols)),
+        error_bound=draw(st.none() | PROSE),
     )
