@@ -50,7 +50,7 @@ def tables() -> dict[str, tuple[list[int], float]]:
     sin, sin_error = minimax(sine, 3)
     cos, cos_error = minimax(cosine, 4)
     return {
-        "coefficients": (_fixed(exp / LN2 ** np.arange(7), 31), exp_error),
+        "exp_coefficients": (_fixed(exp / LN2 ** np.arange(7), 31), exp_error),
         "sin_coefficients": (_fixed(sin, 29), sin_error),
         "cos_coefficients": (_fixed(cos, 31), cos_error),
     }

@@ -183,7 +183,6 @@ def _on_board(
 @_pack_option
 @click.option(
     "--reference",
-    "references",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Python file with REFERENCES, which is run; default: reference.py, for the pack of this folder.",
 )
@@ -194,7 +193,7 @@ def check(
     count: int,
     only: Sequence[str],
     pack: Path | None,
-    references: Path | None,
+    reference: Path | None,
 ) -> int:
     """Compare a board with Wasmtime, bit by bit, and both with a float64 reference.
 
@@ -208,9 +207,10 @@ def check(
     from host.runtime import Runtime
 
     opened = Pack.open(pack or default_pack())
-    own = references or (None if pack else _references_here())
+    own = reference or (None if pack else _references_here())
     if own:
         output.note(f"Running {own} for its references")
+    references = {**REFERENCES, **(read(own) if own else {})}
     with connect(port) as board, Runtime() as runtime, output.progress("checking", unit="cases") as progress:
         board.soft_reset()  # tensors that a session at the REPL left would take the largest cases' room
         status = board.require_pack(opened)
@@ -223,7 +223,7 @@ def check(
             board_name=status["board"],
             seed=seed,
             count=count,
-            references={**REFERENCES, **(read(own) if own else {})},
+            references=references,
             progress=lambda kernel, done, _: progress(
                 list(checked.kernels).index(kernel) * count + done, len(checked.kernels) * count
             ),
@@ -272,20 +272,45 @@ def _check_tables(report: Report) -> list[RenderableType]:
 
 @command(host, "bench")
 @port_option
+@click.option("--wasmtime", is_flag=True, help="Measure this machine instead: nanoseconds of each flavour.")
 @_pack_option
-def bench(output: Output, port: str | None, pack: Path | None) -> None:
+def bench(output: Output, port: str | None, wasmtime: bool, pack: Path | None) -> None:
     """Measure cycles on a board: AOT, native C and MicroPython; what a call costs; flash and RAM.
 
     MicroPython on the board starts anew.
     """
-    from host.bench import run_bench
-    from host.board import connect
     from host.pack import Pack
 
+    if wasmtime and port:
+        raise UsageError("--wasmtime measures this machine, --port a board: give one of them")
     opened = Pack.open(pack or default_pack())
+    if wasmtime:
+        _bench_wasmtime(output, opened)
+    else:
+        _bench_board(output, opened, port)
+
+
+def _bench_wasmtime(output: Output, pack: Pack) -> None:
+    from host.bench_wasmtime import run_bench
+
+    costs = run_bench(pack, lambda what: output.note(f"measuring {what}"))
+    data = {"pack": f"{pack.name} {pack.version}", "kernels": [cost.to_json() for cost in costs]}
+    rows = [
+        (cost.id, cost.elements, name, *map(_rounded, (flavour.ns, cost.gain(name), flavour.epochs)))
+        for cost in costs
+        for name, flavour in cost.flavours.items()
+    ]
+    columns = ["elements>", "flavour", "ns an element>", "portable / flavour>", "epochs on / off>"]
+    output.result(data, table("under Wasmtime", *columns, rows=rows))
+
+
+def _bench_board(output: Output, pack: Pack, port: str | None) -> None:
+    from host.bench import run_bench
+    from host.board import connect
+
     with connect(port) as board:
         board.soft_reset()
-        costs = run_bench(board, opened, lambda what: output.note(f"measuring {what}"))
+        costs = run_bench(board, pack, lambda what: output.note(f"measuring {what}"))
     data = {
         **dataclasses.asdict(costs),
         "kernels": [dataclasses.asdict(cost) | _ratios(cost) for cost in costs.kernels],

@@ -11,6 +11,13 @@
 
 #include "kernel_fraction.h"
 
+// Of polynomials as alternating_polynomial takes them.
+static const uint32_t exp_coefficients[] = {
+    0x7FFFFFFC, 0x7FFFFDF8, 0x3FFFD3A8, 0x1553E366, 0x054F7F1B, 0x0104B775, 0x00200F84,
+};
+static const uint32_t sin_coefficients[] = {0xC90FDA97, 0x14ABBB90, 0x00A32F49, 0x00025B26};
+static const uint32_t cos_coefficients[] = {0x80000000, 0x277A798E, 0x020783B5, 0x000AAE27, 0x00001D9A};
+
 static inline uint32_t float_bits(float x) {
     union { float f; uint32_t u; } both = {.f = x};
     return both.u;
@@ -52,10 +59,7 @@ static inline float float_from_parts(uint32_t sign, uint32_t value, int32_t expo
 
 // e^-z in units of 2^-31, for z from 0 to ln 2 in units of 2^-32.
 static inline uint32_t exp_minus_fixed(uint32_t z) {
-    static const uint32_t coefficients[] = {
-        0x7FFFFFFC, 0x7FFFFDF8, 0x3FFFD3A8, 0x1553E366, 0x054F7F1B, 0x0104B775, 0x00200F84,
-    };
-    return alternating_polynomial(z, coefficients, 6);
+    return alternating_polynomial(z, exp_coefficients, 6);
 }
 
 // e^-a * 2^shift for a >= 0, within 0.6 ulp; 0 when that is below 2^-126, when a is at least 256, and for NaN.
@@ -83,8 +87,6 @@ struct cos_sin {
 
 // Cosine and sine of an angle given as a fraction of a turn, each within 0.6 ulp of the result for exactly that fraction.
 static inline struct cos_sin cos_sin_of_turn(struct fraction64 turn) {
-    static const uint32_t sin_coefficients[] = {0xC90FDA97, 0x14ABBB90, 0x00A32F49, 0x00025B26};
-    static const uint32_t cos_coefficients[] = {0x80000000, 0x277A798E, 0x020783B5, 0x000AAE27, 0x00001D9A};
     // The nearest quarter, and how far the angle is from it: at most an eighth of a turn, up or down.
     uint32_t quarter = (turn.high + 0x20000000) >> 30;
     uint32_t high = turn.high - (quarter << 30);

@@ -1,7 +1,7 @@
 // Root mean square normalisation, for any format of a row.
 //
 // x and y are [rows, dim], weight is [dim]: y = x * (1 / sqrt(mean(x^2) + eps)) * weight, from left to right.
-// The sum is in the order of rmsnorm_row.h. y may be x itself.
+// The sum is in the order of rmsnorm_lanes.h. y may be x itself.
 //
 // Who includes this defines rmsnorm_params (the struct of the params block) and RMSNORM_ELEMENT (bytes of one).
 

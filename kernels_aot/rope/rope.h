@@ -19,7 +19,7 @@
 
 #include "kernel_abi.h"
 #include "rope_angles.h"
-#include "rope_rotate.h"
+#include "rope_row.h"
 
 enum rope_source { ROPE_COMPUTED, ROPE_ANGLES, ROPE_PAIRS };
 
@@ -97,21 +97,20 @@ static int32_t rope_check(struct rope *rope, const struct kernel_descriptor *cal
 
 // Cosines and sines of position s, which all batches and heads share. Positions are asked for in order.
 static const struct cos_sin *rope_row_at(const struct rope *rope, uint32_t s) {
+    uint32_t at = s * rope->half;
+    const struct cos_sin *pairs = (const struct cos_sin *)rope->freqs + at;
     if (rope->source == ROPE_PAIRS && !rope->inverse) {
-        return (const struct cos_sin *)rope->freqs + s * rope->half;
+        return pairs;
     }
-    for (uint32_t i = 0; i < rope->half; i++) {
-        if (rope->source == ROPE_PAIRS) {
-            rope->row[i] = ((const struct cos_sin *)rope->freqs)[s * rope->half + i];
-        } else if (rope->source == ROPE_ANGLES) {
-            rope->row[i] = cos_sin_of(rope->freqs[s * rope->half + i]);
-        } else {
-            rope->row[i] = cos_sin_of_turn(rope->turns[i]);
-            rope->turns[i] = fraction64_add(rope->turns[i], rope->steps[i]);
+    if (rope->source == ROPE_COMPUTED) {
+        next_row(rope->row, rope->turns, rope->steps, rope->half);
+    } else {
+        for (uint32_t i = 0; i < rope->half; i++) {
+            rope->row[i] = rope->source == ROPE_PAIRS ? pairs[i] : cos_sin_of(rope->freqs[at + i]);
         }
-        if (rope->inverse) {
-            rope->row[i].sin = -rope->row[i].sin;
-        }
+    }
+    for (uint32_t i = 0; rope->inverse && i < rope->half; i++) {
+        rope->row[i].sin = -rope->row[i].sin;
     }
     return rope->row;
 }
