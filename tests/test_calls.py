@@ -122,6 +122,8 @@ BAD_CALLS = [
     ("kern.rope(x, out=3)", "TypeError", ""),
     ("kern.rmsnorm(x, kern.tensor((5,), 'f32'))", "ValueError", "5"),
     ("kern.rmsnorm(x, array('f', [1] * 5))", "ValueError", "weight"),
+    ("kern.rmsnorm(a, w, out=kern.tensor((2, 3, 5)))", "ValueError", "dimension 2 (dim) of y is 5, must be 4"),
+    ("kern.rmsnorm(a, w, out=kern.tensor((2, 2, 4)))", "ValueError", "leading dimensions of y make rows = 4,"),
     ("kern.swiglu(x, kern.tensor((3,), 'f32'))", "ValueError", "up"),
     ("kern.rope(kern.tensor((1, 2, 1, 4), 'i32'))", "(NoSuchKernel|TypeError|KernelError)", "i32"),
     ("kern.run('rope_f32', kern.tensor((1, 2, 1, 4), 'i32'))", "TypeError", "i32"),
@@ -136,6 +138,8 @@ BAD_CALLS = [
 @pytest.mark.parametrize(("call", "error", "names"), BAD_CALLS)
 def test_bad_call_gets_a_python_error_that_names_what_was_wrong(repl: Board, call: str, error: str, names: str) -> None:
     code = f"""
+        a = kern.tensor((2, 3, 4))
+        w = kern.tensor((4,))
         try:
             {call}
         except Exception as e:

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Write the kernel table of docs/kernels.md from kernels_aot/pack.toml and the bench.
+"""Write the tables of docs/kernels.md from kernels_aot/pack.toml and the bench.
 
-    .venv/bin/python tools/kernel_table.py --port emu:rpi_pico    # measures the cycles, on a board with the pack active
-    .venv/bin/python tools/kernel_table.py                        # keeps the cycles that the table has
-    .venv/bin/python tools/kernel_table.py --check                # writes nothing; exit code 1 if it is out of date
+.venv/bin/python tools/kernel_table.py                        # kernels; keeps the cycles that the table has
+.venv/bin/python tools/kernel_table.py --port emu:rpi_pico    # measures them, on a board with the pack active
+.venv/bin/python tools/kernel_table.py --wasmtime             # flavours; measures both under Wasmtime
+.venv/bin/python tools/kernel_table.py --check                # writes nothing; exit code 1 if it is out of date
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from host.pack.source import read_source
 from host.pack.spec import KernelSpec, Param, Tensor
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "kernels.md"
-BEGIN, END = "<!-- begin: tools/kernel_table.py -->\n", "<!-- end: tools/kernel_table.py -->\n"
+KERNELS, FLAVOURS = "kernels", "flavours"
 HEADINGS = ("id", "inputs", "outputs", "parameters", "formats", "error bound", "cycles an element: AOT", "native C")
 
 Cycles = Mapping[str, tuple[str, str]]
@@ -68,26 +70,52 @@ def known_cycles(text: str) -> Cycles:
     return {kernel_id: (aot, native) for kernel_id, aot, native in found}
 
 
-def measure(port: str) -> Cycles:
-    """Run the bench on a board."""
-    command = [sys.executable, "-m", "host", "bench", "--port", port, "--json"]
-    result = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+def bench(*options: str) -> dict[str, Any]:
+    """What `host bench` measures."""
+    command = [sys.executable, "-m", "host", "bench", *options, "--json"]
+    result: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return result
+
+
+def measured_cycles(port: str) -> Cycles:
+    """Of every kernel on a board."""
     return {
         kernel["id"]: (f"{kernel['aot']:.0f}", "-" if kernel["native"] is None else f"{kernel['native']:.0f}")
-        for kernel in result["kernels"]
+        for kernel in bench("--port", port)["kernels"]
     }
+
+
+def flavours_table() -> str:
+    """Portable against simd128 under Wasmtime."""
+    headings = "| kernel | portable, ns an element | simd128 | times faster | epochs on / off, portable | simd128 |\n"
+    lines = [headings, "|" + " --- |" * 6 + "\n"]
+    for kernel in bench("--wasmtime")["kernels"]:
+        portable, simd = kernel["flavours"]["portable"], kernel["flavours"]["simd128"]
+        figures = (portable["ns"], simd["ns"], simd["gain"], portable["epochs"], simd["epochs"])
+        lines.append(f"| `{kernel['id']}` | {' | '.join(f'{figure:.3g}' for figure in figures)} |\n")
+    return "".join(lines)
+
+
+def replaced(text: str, section: str, make: Callable[[str], str]) -> str:
+    """``text`` with what is between the section's marks made anew from what is there."""
+    begin, end = (f"<!-- {mark} {section}: tools/kernel_table.py -->\n" for mark in ("begin", "end"))
+    before, rest = text.split(begin)
+    old, after = rest.split(end)
+    return before + begin + make(old) + end + after
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--port", help="measure on this board (see host devices)")
-    parser.add_argument("--check", action="store_true", help="only tell whether the table is up to date")
+    parser.add_argument("--port", help="measure cycles on this board (see host devices)")
+    parser.add_argument("--wasmtime", action="store_true", help="measure the flavours")
+    parser.add_argument("--check", action="store_true", help="only tell whether the kernels' table is up to date")
     arguments = parser.parse_args()
     text = DOCUMENT.read_text()
-    before, rest = text.split(BEGIN)
-    old, after = rest.split(END)
-    cycles = measure(arguments.port) if arguments.port else known_cycles(old)
-    new = before + BEGIN + table(cycles) + END + after
+    if arguments.wasmtime:
+        new = replaced(text, FLAVOURS, lambda _old: flavours_table())
+    else:
+        port = arguments.port
+        new = replaced(text, KERNELS, lambda old: table(measured_cycles(port) if port else known_cycles(old)))
     if arguments.check:
         return int(new != text)
     DOCUMENT.write_text(new)

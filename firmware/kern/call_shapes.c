@@ -71,13 +71,22 @@ static NORETURN void raise_shape(const struct call *call, uint32_t index, const 
     raise_value_error(&message);
 }
 
-static NORETURN void raise_dim(const struct call *call, const struct image_tensor *tensor, uint32_t index, uint32_t actual, uint32_t expected) {
+// `index` counts the kernel's dims; the message counts those that the argument has, of which several may be its leading one.
+static NORETURN void raise_dim(const struct call *call, const struct image_tensor *tensor, const struct argument *argument,
+    uint32_t index, uint32_t actual, uint32_t expected) {
+    uint32_t more = argument->rank - tensor->rank;
     vstr_t message;
     mp_print_t print;
     vstr_init_print(&message, 64, &print);
-    mp_printf(&print, "%s: dimension %u (", call->kernel.id, (unsigned)index);
-    print_dim(&print, call, &tensor->dims[index]);
-    mp_printf(&print, ") of %s is %u, must be %u", tensor->name, (unsigned)actual, (unsigned)expected);
+    if (more != 0 && index == 0) {
+        mp_printf(&print, "%s: leading dimensions of %s make ", call->kernel.id, tensor->name);
+        print_dim(&print, call, &tensor->dims[0]);
+        mp_printf(&print, " = %u, must be %u", (unsigned)actual, (unsigned)expected);
+    } else {
+        mp_printf(&print, "%s: dimension %u (", call->kernel.id, (unsigned)(index + more));
+        print_dim(&print, call, &tensor->dims[index]);
+        mp_printf(&print, ") of %s is %u, must be %u", tensor->name, (unsigned)actual, (unsigned)expected);
+    }
     raise_value_error(&message);
 }
 
@@ -215,7 +224,7 @@ uint32_t call_match(const struct call *call, uint32_t index, const struct argume
         call_dims(call, tensor, expected);
         for (uint32_t i = 0; i < tensor->rank; i++) {
             if (actual[i] != expected[i]) {
-                raise_dim(call, tensor, i, actual[i], expected[i]);
+                raise_dim(call, tensor, argument, i, actual[i], expected[i]);
             }
         }
     }

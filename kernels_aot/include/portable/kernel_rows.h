@@ -22,25 +22,36 @@ ROW_FUNCTION void f16_store_row(uint16_t *stored, const float *row, uint32_t cou
 
 // ---- from blocks ----
 
-// A scale taken apart, so that its product with a quant of 8 bits takes no float arithmetic: such a product is exact.
+// A finite scale taken apart, so that its product with a quant of 8 bits takes no float arithmetic: such a product is
+// exact, and normal in f32.
 struct block_scale {
     uint32_t sign;
     uint32_t mantissa;
-    int32_t exponent; // the scale is mantissa * 2^exponent
+    uint32_t exponent; // of a product whose leading bit is bit 17, biased as in an f32
 };
 
 static inline struct block_scale block_scale_of(uint32_t half) {
     uint32_t biased = half >> 10 & 0x1f;
-    uint32_t hidden = biased != 0 ? 0x400 : 0;
     return (struct block_scale){
-        (half & 0x8000) << 16, (half & 0x3ff) | hidden, (int32_t)(biased != 0 ? biased : 1) - 25,
+        .sign = (half & 0x8000) << 16,
+        .mantissa = (half & 0x3ff) | (biased != 0 ? 0x400 : 0),
+        .exponent = (biased != 0 ? biased : 1) + 127 - 25 + 17,
     };
 }
 
 static inline float block_element(struct block_scale scale, int32_t quant) {
     uint32_t sign = scale.sign ^ ((uint32_t)quant & 0x80000000);
-    uint32_t value = scale.mantissa * (uint32_t)(quant < 0 ? -quant : quant);
-    return value == 0 ? float_from_bits(sign) : float_from_parts(sign, value, scale.exponent);
+    uint32_t value = scale.mantissa * (uint32_t)(quant < 0 ? -quant : quant) << 6;
+    uint32_t exponent = scale.exponent;
+    if (value == 0) {
+        return float_from_bits(sign);
+    }
+    // A few steps at most, but for scales among the denormals; to count zeros is a call where a processor cannot.
+    while (value >> 23 == 0) {
+        value <<= 1;
+        exponent--;
+    }
+    return float_from_bits(sign + (exponent << 23) + (value & 0x7fffff));
 }
 
 static inline bool block_scale_is_finite(uint32_t half) {
@@ -62,8 +73,12 @@ ROW_FUNCTION void q8_load_row(float *row, const struct q8_block *blocks, uint32_
 static inline void q4_values(float values[16], uint32_t half) {
     struct block_scale scale = block_scale_of(half);
     bool finite = block_scale_is_finite(half);
-    for (int32_t quant = 0; quant < 16; quant++) {
-        values[quant] = finite ? block_element(scale, quant - 8) : float_from_f16(half) * (float)(quant - 8);
+    for (int32_t quant = 0; quant <= 8; quant++) {
+        float value = finite ? block_element(scale, quant) : float_from_f16(half) * (float)quant;
+        values[8 - quant] = float_from_bits(float_bits(value) ^ 0x80000000);
+        if (quant < 8) {
+            values[8 + quant] = value; // of 0, this one
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 // The two products of LoRA for one row, four outputs at a time, with the bits of portable/lora_rows.h.
 //
 // Both add up products of factors and rows of a matrix. The sums of up to eight vectors of columns stay in registers
-// while four or more rows are added; they go through memory only where Wasmtime looks at its epoch.
+// while eight or more rows are added; they go through memory only where Wasmtime looks at its epoch.
 
 #ifndef LORA_ROWS_H
 #define LORA_ROWS_H
@@ -74,15 +74,15 @@ VECTOR_TEMPLATE void lora_add(float *sums, const struct lora_terms *terms, uint3
 }
 
 VECTOR_FUNCTION void lora_add_x32(float *sums, const struct lora_terms *terms) {
-    lora_add(sums, terms, 8, 4);
+    lora_add(sums, terms, 8, 8);
 }
 
 VECTOR_FUNCTION void lora_add_x16(float *sums, const struct lora_terms *terms) {
-    lora_add(sums, terms, 4, 4);
+    lora_add(sums, terms, 4, 8);
 }
 
 VECTOR_FUNCTION void lora_add_x4(float *sums, const struct lora_terms *terms) {
-    lora_add(sums, terms, 1, 16);
+    lora_add(sums, terms, 1, 32);
 }
 
 static inline void lora_add_x1(float *sum, const struct lora_terms *terms) {
