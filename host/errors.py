@@ -45,9 +45,13 @@ class CheckFailed(HostError):
 
 
 class KernelError(HostError):
-    """A call of a kernel ended badly. The call's resources are freed and the next call works."""
+    """A call of a kernel ended badly. The call's resources are freed and the next call works.
+
+    ``kernel`` is the kernel's id, where it was the call itself that failed.
+    """
 
     code: ClassVar[int] = -1
+    kernel: str | None = None
 
 
 class EpochDeadline(KernelError):
@@ -57,7 +61,7 @@ class EpochDeadline(KernelError):
 
 
 class MemoryAccessViolation(KernelError):
-    """The kernel reached outside its linear memory."""
+    """The kernel reached outside its linear memory: at ``offset``, over ``size`` bytes, where that is known."""
 
     code = -3
 
@@ -277,6 +281,12 @@ class FlashError(PackError):
     """The flash could not be erased or written as asked."""
 
     code = -48
+
+
+class KeyRevoked(PackError):
+    """Too few trusted keys signed, and one that did is revoked."""
+
+    code = -49
 
 
 # ---- devices -------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ import mutations
 import pytest
 import vectors
 from hypothesis import given, settings
+from test_keyset import run
 from test_pack_manifest import described, example
 from vectors import generate
 
@@ -28,6 +29,7 @@ from host.pack import (
     Pack,
     inspect,
     keys,
+    keyset,
     manifest,
     pack,
     sign_pack,
@@ -194,7 +196,7 @@ BAD: dict[str, tuple[Change, type[errors.PackError], str]] = {
     ),
     "named pipe": (lambda f: os.mkfifo(f / "dir/pipe"), errors.MalformedPack, "dir/pipe is a link or no regular"),
     "manifest names another key": (
-        lambda f: resign(f, other_key_in_manifest), errors.MalformedPack, "not the key that signed",
+        lambda f: resign(f, other_key_in_manifest), errors.MalformedPack, "none of the keys that signed it",
     ),
     "manifest changed by its author, image not": (
         lambda f: resign(f, lambda data: data.update(description="new")), errors.HashMismatch, "another kernels.json",
@@ -259,6 +261,154 @@ def test_path_that_is_no_pack_is_said(tmp_path: Path) -> None:
         Pack.open(tmp_path / "nothing", vectors.TRUSTED)
     with pytest.raises(errors.MalformedPack, match=r"no kernels\.json"):
         Pack.open(tmp_path, vectors.TRUSTED)
+
+
+# ---- several signatures ---------------------------------------------------------------------------
+
+
+def made_key(index: int) -> keys.KeyPair:
+    """A key that everyone knows."""
+    return vectors._key(f"key{index}", f"TEST ONLY: key number {index:>8} !".encode())
+
+
+SECOND, THIRD = made_key(2), made_key(3)
+BOTH = keys.Trust((KEY.public, SECOND.public), threshold=2)
+
+
+def signed_by(*pairs: keys.KeyPair) -> bytes:
+    """A kernels.json.sig of these."""
+    raw = CONTENTS["kernels.json"]
+    signed = signature.sign(raw, pairs[0])
+    for pair in pairs[1:]:
+        signed = signature.add(raw, signed, pair)
+    return signed
+
+
+def test_threshold_of_two_is_met_by_two_trusted_keys_only(folder: Path) -> None:
+    by_id = sorted([KEY.public, SECOND.public], key=lambda public: public.key_id)
+    for more in ([], [THIRD], [STRANGER, THIRD]):
+        (folder / "kernels.json.sig").write_bytes(signed_by(KEY, SECOND, *more))
+        opened = Pack.open(folder, BOTH)
+        assert (opened.key, list(opened.signers)) == (KEY.public, by_id)
+    for few in ([KEY], [KEY, THIRD], [KEY, STRANGER, THIRD]):
+        (folder / "kernels.json.sig").write_bytes(signed_by(*few))
+        with pytest.raises(errors.NoTrustedKey, match=rf"{few[-1].public.key_id.hex()} \(.*2 must sign"):
+            Pack.open(folder, BOTH)
+
+
+def test_one_key_under_two_names_is_one_signer(folder: Path) -> None:
+    twice = keys.Trust((KEY.public, replace(KEY.public, name="again")), threshold=2)
+    with pytest.raises(errors.NoTrustedKey):
+        Pack.open(folder, twice)
+
+
+def test_author_whom_nobody_knows_is_vouched_for_by_a_trusted_key(folder: Path) -> None:
+    (folder / "kernels.json.sig").write_bytes(signed_by(KEY, SECOND))
+    opened = Pack.open(folder, [SECOND.public])
+    assert (opened.key.raw, opened.signers) == (KEY.public.raw, (SECOND.public,))
+
+
+def test_author_must_have_signed_and_rightly(folder: Path) -> None:
+    (folder / "kernels.json.sig").write_bytes(signed_by(SECOND))
+    with pytest.raises(errors.MalformedPack, match="none of the keys that signed it"):
+        Pack.open(folder, [SECOND.public])
+    (folder / "kernels.json.sig").write_bytes(
+        signature.add(CONTENTS["kernels.json"], signature.sign(b"another", KEY), SECOND)
+    )
+    with pytest.raises(errors.BadSignature):
+        Pack.open(folder, [SECOND.public])
+
+
+def test_a_trusted_keys_bad_signature_is_bad_even_beside_enough_good_ones(folder: Path) -> None:
+    raw = CONTENTS["kernels.json"]
+    bad = signature.add(raw, signature.sign(raw + b" ", SECOND), KEY)
+    (folder / "kernels.json.sig").write_bytes(bad)
+    with pytest.raises(errors.BadSignature):
+        Pack.open(folder, [KEY.public, SECOND.public])
+    assert Pack.open(folder, [KEY.public]).signers == (KEY.public,)
+
+
+def test_pack_by_a_revoked_key_is_refused_with_the_reason(folder: Path) -> None:
+    revoked = {KEY.public.key_id: "laptop stolen"}
+    message = f"key {KEY.public.key_id.hex()}, which is revoked: laptop stolen"
+    for trust in (keys.Trust((SECOND.public,), 1, revoked), keys.Trust((), 1, revoked)):
+        with pytest.raises(errors.KeyRevoked, match=message):
+            Pack.open(folder, trust)
+        assert inspect(folder, trust)["trust"]["error"] == "KeyRevoked"
+        assert inspect(folder / f"aot/{TARGET}.kimg", trust)["trust"]["error"] == "KeyRevoked"
+    (folder / "kernels.json.sig").write_bytes(signed_by(KEY, SECOND))
+    assert Pack.open(folder, keys.Trust((SECOND.public,), 1, revoked)).signers == (SECOND.public,)
+    with pytest.raises(errors.KeyRevoked, match=message):
+        Pack.open(folder, keys.Trust((SECOND.public, THIRD.public), 2, revoked))
+
+
+def test_pack_follows_the_users_key_set(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOST_CONFIG_DIR", str(tmp_path / "config"))
+    (keys.folder() / "mine.pub").write_text(KEY.public.text + "\n")
+    raw = keyset.write(keyset.successor(keyset.current(), add=[SECOND.public]))
+    keyset.install(raw, keyset.sign(raw, b"", [KEY]))
+    assert [public.name for public in Pack.open(folder).signers] == ["mine"]
+    raw = keyset.write(keyset.successor(keyset.current(), revoke={KEY.public.key_id: "lost"}))
+    keyset.install(raw, keyset.sign(raw, b"", [SECOND]))
+    with pytest.raises(errors.KeyRevoked, match="revoked: lost"):
+        Pack.open(folder)
+
+
+def lines(*pairs: keys.KeyPair) -> list[bytes]:
+    return signed_by(*pairs).splitlines(keepends=True)
+
+
+MANY = [made_key(index) for index in range(17)]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"".join(reversed(lines(KEY, SECOND))),
+        signed_by(KEY) * 2,
+        signed_by(KEY) + signature.sign(b"another", KEY),
+        signed_by(KEY, SECOND)[:-1],
+        signed_by(KEY, SECOND) + b"\n",
+        signed_by(KEY, SECOND).replace(b"\n", b"\r\n"),
+        signed_by(KEY, SECOND).replace(lines(STRANGER)[0][:8], b"rsa0000 "),
+        b"".join(sorted(line for pair in MANY for line in lines(pair))),
+        lines(KEY)[0] + b"f" * len(lines(KEY)[0]),
+    ],
+    ids=["not sorted", "twice", "twice, one bad", "cut", "longer", "CR", "kind", "17", "nonsense"],
+)
+def test_signature_file_of_several_lines_in_any_other_form_is_malformed(folder: Path, bad: bytes) -> None:
+    (folder / "kernels.json.sig").write_bytes(bad)
+    with pytest.raises(errors.MalformedPack, match=r"kernels\.json\.sig"):
+        Pack.open(folder, vectors.TRUSTED)
+
+
+def test_signature_file_holds_sixteen() -> None:
+    full = signed_by(*MANY[:16])
+    assert len(signature.parse(full)) == 16
+    assert signature.add(CONTENTS["kernels.json"], full, MANY[0]) == full
+    with pytest.raises(errors.UsageError, match="holds no more"):
+        signature.add(CONTENTS["kernels.json"], full, MANY[16])
+
+
+TWO = signed_by(KEY, SECOND)
+
+
+def test_every_flipped_bit_in_signatures_that_are_all_needed_is_refused() -> None:
+    for bit in range(len(TWO) * 8):
+        bad = bytearray(TWO)
+        bad[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(errors.PackError):
+            signature.verify(CONTENTS["kernels.json"], bytes(bad), BOTH)
+
+
+@given(mutations.damaged(TWO))
+@settings(deadline=None, max_examples=300)
+def test_two_signatures_of_bytes_at_random_are_the_good_ones_or_refused(raw: bytes) -> None:
+    if raw == TWO:
+        signature.verify(CONTENTS["kernels.json"], raw, BOTH)
+        return
+    with pytest.raises(errors.PackError):
+        signature.verify(CONTENTS["kernels.json"], raw, BOTH)
 
 
 # ---- archives -------------------------------------------------------------------------------------
@@ -407,11 +557,50 @@ def test_signing_again_makes_the_pack_the_new_keys(folder: Path) -> None:
     assert {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()} == CONTENTS
 
 
+def test_adding_a_signature_keeps_the_others_and_all_else(folder: Path) -> None:
+    opened = sign_pack(folder, SECOND, add=True)
+    assert (opened.key.raw, opened.signers) == (KEY.public.raw, (SECOND.public,))
+    now = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert now == {**CONTENTS, "kernels.json.sig": signed_by(KEY, SECOND)}
+    assert Pack.open(folder, BOTH).key == KEY.public
+    sign_pack(folder, STRANGER)
+    assert Pack.open(folder, [STRANGER.public]).signers == (STRANGER.public,)
+    with pytest.raises(errors.NoTrustedKey):
+        Pack.open(folder, BOTH)
+
+
+def test_packs_are_countersigned_and_refused_at_the_shell(folder: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    assert run(mine, "pack", "verify", folder, code=5)["error"] == "NoTrustedKey"
+    my_id = run(mine, "key", "new")["key_id"]
+    added = run(mine, "pack", "sign", folder, "--add")
+    assert (added["key_id"], added["signed_by"]) == (KEY.public.key_id.hex(), [my_id])
+    assert run(mine, "pack", "verify", folder)["signed_by"] == [my_id]
+    assert set(run(mine, "pack", "inspect", folder)["signed_by"]) == {my_id, KEY.public.key_id.hex()}
+    run(mine, "key", "new", "next")
+    run(mine, "key", "set", "new", "--add", "next", "--revoke", "default", "--reason", "key file leaked")
+    refused = run(mine, "pack", "verify", folder, code=5)
+    assert refused["error"] == "KeyRevoked"
+    assert refused["message"] == f"signed by key {my_id}, which is revoked: key file leaked"
+    run(mine, "pack", "sign", folder, "--key", "next")
+    assert run(mine, "pack", "verify", folder)["key_id"] == run(mine, "key", "show", "next")["key_id"]
+
+
+def test_no_signature_is_added_to_a_pack_that_its_author_did_not_sign(folder: Path) -> None:
+    raw = (folder / "kernels.json").read_bytes()
+    for bad in (signature.sign(raw + b" ", KEY), signature.sign(raw, STRANGER)):
+        (folder / "kernels.json.sig").write_bytes(bad)
+        with pytest.raises((errors.BadSignature, errors.MalformedPack)):
+            sign_pack(folder, SECOND, add=True)
+        assert (folder / "kernels.json.sig").read_bytes() == bad
+
+
 def test_changed_pack_is_not_signed_again(folder: Path) -> None:
     flip(folder / "dir/rope_f32.wasm")
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    with pytest.raises(errors.HashMismatch):
-        sign_pack(folder, KEY)
+    for add in (False, True):
+        with pytest.raises(errors.HashMismatch):
+            sign_pack(folder, KEY, add)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
@@ -419,6 +608,7 @@ def test_inspecting_tells_what_is_there_and_whether_it_verifies(folder: Path, tm
     found = inspect(folder, vectors.TRUSTED)
     assert (found["name"], found["key_id"]) == ("full", KEY.public.key_id.hex())
     assert [kernel["id"] for kernel in found["kernels"]] == ["rope_f32", "lora_apply", "all_dtypes"]
+    assert found["signed_by"] == [KEY.public.key_id.hex()]
     assert found["trust"]["verified"]
     assert inspect(write_archive(folder, tmp_path), vectors.TRUSTED) == found
     assert inspect(folder, [])["trust"]["error"] == "NoTrustedKey"

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ed448
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from host import errors
+from host import errors, firmware_files
 from host.pack import keys
 
 
@@ -84,6 +84,34 @@ def test_public_key_of_someone_else_is_trusted_once_it_is_in_the_folder(config: 
     (keys.folder() / "friend.pub").write_text(text + "\n")
     assert [key.name for key in keys.public_keys()] == ["friend", "mine"]
     assert keys.public_keys() == [keys.PublicKey("friend", bytes(range(32))), mine.public]
+
+
+def test_some_keys_are_trusted_each_by_itself() -> None:
+    one, other = keys.generate("one").public, keys.generate("other").public
+    assert keys.trust() == keys.Trust.of([one, other]) == keys.Trust((one, other), 1, {})
+    trust = keys.Trust((one,), 1, {other.key_id: "lost"})
+    assert keys.Trust.of(trust) is trust
+    with pytest.raises(ValueError, match="nobody would have to sign"):
+        keys.Trust((one,), 0)
+
+
+def test_key_is_found_by_its_id_unless_it_is_revoked() -> None:
+    one, other, third = (keys.generate(name).public for name in ("one", "other", "third"))
+    trust = keys.Trust((one,), 1, {other.key_id: "lost on a train"})
+    assert keys.find_key(one.key_id, trust) == one
+    with pytest.raises(errors.KeyRevoked, match=f"{other.key_id.hex()}, which is revoked: lost on a train"):
+        keys.find_key(other.key_id, trust)
+    with pytest.raises(
+        errors.NoTrustedKey, match=rf"{third.key_id.hex()} \(not trusted\); .*{one.key_id.hex()} \(one\)"
+    ):
+        keys.find_key(third.key_id, trust)
+
+
+def test_a_boards_errors_have_revoked_keys_too_and_no_code_twice() -> None:
+    codes = [cls.code for cls in errors.board_errors()]
+    assert errors.by_code(errors.KeyRevoked.code) is errors.KeyRevoked
+    assert len(set(codes)) == len(codes)
+    assert "X(KERN_KEY_REVOKED, KeyRevoked, PackError, -49," in firmware_files.errors_header()
 
 
 @pytest.mark.parametrize(

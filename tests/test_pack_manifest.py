@@ -444,7 +444,7 @@ def test_duplicate_key_deep_inside_is_refused_by_name() -> None:
 def test_signature_verifies_over_the_raw_bytes_with_its_domain() -> None:
     raw = manifest.write(example())
     signed = signature.sign(raw, KEY)
-    assert signature.verify(raw, signed, vectors.TRUSTED) == KEY.public
+    assert signature.verify(raw, signed, vectors.TRUSTED) == (KEY.public,)
     with pytest.raises(errors.BadSignature):
         signature.verify(raw + b" ", signed, vectors.TRUSTED)
     with pytest.raises(errors.NoTrustedKey):

@@ -15,7 +15,8 @@ from host.cli.output import Output, facts, table
 from host.errors import UsageError
 
 if TYPE_CHECKING:
-    from host.pack import KeyPair, Pack
+    from host.pack import KeyPair, Pack, PublicKey
+    from host.pack.keyset import KeySet
 
 _PATH = click.Path(exists=True, path_type=Path)
 _key_option = click.option(
@@ -25,7 +26,7 @@ _key_option = click.option(
 
 @host.group()
 def key() -> None:
-    """Keys that sign packs; firmware trusts the public keys there are when it is built."""
+    """Keys that sign packs, and whom to trust: firmware trusts the keys that you trust when it is built."""
 
 
 @command(key, "new")
@@ -36,12 +37,15 @@ def key_new(output: Output, name: str) -> None:
 
     pair = keys.generate(name)
     data = {"name": name, "key_id": pair.public.key_id.hex(), "folder": str(keys.folder())}
-    output.result(data, facts(data), "Firmware that is built from now on trusts it: host build BOARD")
+    trusted = pair.public.key_id in keys.trust().by_id
+    there_is_a_set = f"Nobody trusts it until it is in your key set: host key set new --add {name}"
+    hint = "Firmware that is built from now on trusts it: host build BOARD" if trusted else there_is_a_set
+    output.result(data, facts(data), hint)
 
 
 @command(key, "list")
 def key_list(output: Output) -> None:
-    """List the keys that firmware will trust."""
+    """List the keys that you trust, as firmware will."""
     from host.pack import keys
 
     rows = [(public.name, public.key_id.hex()) for public in keys.public_keys()]
@@ -53,14 +57,142 @@ def key_list(output: Output) -> None:
 @command(key, "show")
 @click.argument("name", default="default")
 def key_show(output: Output, name: str) -> None:
-    """Show one public key."""
+    """Show one public key, yours or one that you trust."""
     from host.pack import keys
 
-    public = next((public for public in keys.public_keys() if public.name == name), None)
+    public = next((public for public in [*keys.public_files(), *keys.trust()] if public.name == name), None)
     if public is None:
         raise UsageError(f"no key {name!r} in {keys.folder()}; make one with: host key new {name}")
     data = {"name": public.name, "key_id": public.key_id.hex(), "public_key": public.text}
     output.result(data, facts(data))
+
+
+@key.group("set")
+def key_set() -> None:
+    """Key sets: whom you trust, how many must sign, who is revoked; each set is signed by the one before."""
+
+
+_signers_option = click.option(
+    "--key", "key_names", multiple=True, help="Name or .key file of a key that signs; default: all of yours that may."
+)
+_key_set_argument = click.argument("path", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+
+
+@command(key_set, "new")
+@click.option("--add", multiple=True, metavar="KEY", help="Trust this key too: a .pub file, or a name in your folder.")
+@click.option("--remove", multiple=True, metavar="KEY", help="Trust this key (name or key id) no longer.")
+@click.option(
+    "--revoke", multiple=True, metavar="KEY", help="Revoke this key (name or key id) for good, with --reason."
+)
+@click.option("--reason", help="Why, as people read it whose pack is refused.")
+@click.option("--threshold", type=click.IntRange(1), help="How many keys must sign a pack and the next key set.")
+@_signers_option
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write it to this file only, for others to sign."
+)
+def key_set_new(
+    output: Output,
+    add: Sequence[str],
+    remove: Sequence[str],
+    revoke: Sequence[str],
+    reason: str | None,
+    threshold: int | None,
+    key_names: Sequence[str],
+    out: Path | None,
+) -> None:
+    """Make the next key set from the keys that you trust now, sign it and trust it; with --out, only sign it."""
+    from host.pack import keys, keyset
+
+    if bool(revoke) != bool(reason):
+        raise UsageError("--revoke and --reason go together")
+    current = keyset.current()
+    following = keyset.successor(
+        current,
+        add=[keys.load_public(name) for name in add],
+        remove=[keyset.key_id_of(name, current.trust) for name in remove],
+        revoke={keyset.key_id_of(name, current.trust): str(reason) for name in revoke},
+        threshold=threshold,
+    )
+    raw = keyset.write(following)
+    signature_file = keyset.sign(raw, b"", _signers(key_names, [*current.trust, *following.trust]))
+    if out is None:
+        keyset.install(raw, signature_file)
+    else:
+        keyset.save(raw, signature_file, out)
+    _show_key_set(output, following, signature_file)
+
+
+@command(key_set, "sign")
+@_key_set_argument
+@_signers_option
+def key_set_sign(output: Output, path: Path, key_names: Sequence[str]) -> None:
+    """Add your signatures to the key set in FILE, which becomes no key set of yours by that."""
+    from host.pack import keyset
+
+    raw, signature_file = keyset.read(path)
+    following = keyset.parse(raw)
+    signature_file = keyset.sign(raw, signature_file, _signers(key_names, [*keyset.current().trust, *following.trust]))
+    keyset.save(raw, signature_file, path)
+    _show_key_set(output, following, signature_file)
+
+
+@command(key_set, "trust")
+@_key_set_argument
+def key_set_trust(output: Output, path: Path) -> None:
+    """Trust the key set in FILE from now on, if enough of the keys signed it that you trust until now."""
+    from host.pack import keyset
+
+    raw, signature_file = keyset.read(path)
+    _show_key_set(output, keyset.install(raw, signature_file), signature_file)
+
+
+@command(key_set, "show")
+@click.argument("path", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
+def key_set_show(output: Output, path: Path | None) -> None:
+    """Show what you trust now, or the key set in FILE, whoever signed it."""
+    from host.pack import keyset
+
+    if path is None:
+        _show_key_set(output, keyset.current(), b"")
+    else:
+        raw, signature_file = keyset.read(path)
+        _show_key_set(output, keyset.parse(raw), signature_file)
+
+
+def _signers(names: Sequence[str], may_sign: Sequence[PublicKey]) -> list[KeyPair]:
+    """The pairs of those names, else all of the user's that may sign a key set. Raises UsageError."""
+    from host.pack import keys
+
+    known = {public.key_id for public in may_sign}
+    if names:
+        pairs = [keys.load_private(name) for name in names]
+        for pair in pairs:
+            if pair.public.key_id not in known:
+                raise UsageError(f"key {pair.name!r} is neither trusted now nor in that key set, so it may not sign it")
+        return pairs
+    pairs = [pair for pair in keys.own_pairs() if pair.public.key_id in known]
+    if not pairs:
+        raise UsageError(f"none of your private keys in {keys.folder()} may sign that key set; name one with --key")
+    return pairs
+
+
+def _show_key_set(output: Output, shown: KeySet, signature_file: bytes) -> None:
+    from host.pack import signature
+
+    trust = shown.trust
+    signed_by = signature.parse(signature_file, signature.KEYSET) if signature_file else {}
+    data = {
+        "version": shown.version,
+        "threshold": trust.threshold,
+        "keys": [{"name": public.name, "key_id": public.key_id.hex()} for public in trust],
+        "revoked": [{"key_id": key_id.hex(), "reason": reason} for key_id, reason in trust.revoked.items()],
+        "signed_by": [key_id.hex() for key_id in signed_by],
+    }
+    rows = [("trusted", public.key_id.hex(), public.name) for public in trust]
+    rows += [("revoked", key_id.hex(), reason) for key_id, reason in trust.revoked.items()]
+    rows += [("signed by", key_id.hex(), "") for key_id in signed_by]
+    heading = f"Key set {shown.version}: {trust.threshold} of {len(trust.keys)} keys must sign."
+    output.result(data, heading, table("", "key id", "name or reason", rows=rows))
 
 
 @host.group()
@@ -140,15 +272,17 @@ def pack_build(
 
 @command(pack, "sign")
 @click.argument("path", metavar="PACK", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--add", is_flag=True, help="Add your signature; its author and the other signatures stay.")
 @_key_option
-def pack_sign(output: Output, path: Path, key_name: str | None) -> None:
-    """Sign a pack's folder with your key instead of whoever signed it."""
+def pack_sign(output: Output, path: Path, add: bool, key_name: str | None) -> None:
+    """Sign a pack's folder with your key instead of whoever signed it, or with --add, beside them."""
     from host.pack import sign_pack
 
     pair = _signing_key(output, key_name)
-    opened = sign_pack(path, pair)
+    opened = sign_pack(path, pair, add)
     data = {"pack": str(path), **_summary(opened)}
-    output.result(data, f"{opened.name} {opened.version}, now signed by {pair.name} ({data['key_id']})")
+    how = "also" if add else "now"
+    output.result(data, f"{opened.name} {opened.version}, {how} signed by {pair.name} ({pair.public.key_id.hex()})")
 
 
 @command(pack, "verify")
@@ -160,7 +294,8 @@ def pack_verify(output: Output, path: Path | None) -> None:
     chosen = path or default_pack()
     opened = verify_pack(chosen)
     data = {"pack": str(chosen), **_summary(opened)}
-    output.result(data, f"{opened.name} {opened.version}: signed by {opened.key.name}, every hash is right.")
+    names = " and ".join(public.name for public in opened.signers)
+    output.result(data, f"{opened.name} {opened.version}: signed by {names}, every hash is right.")
 
 
 @command(pack, "inspect")
@@ -173,6 +308,7 @@ def pack_inspect(output: Output, path: Path | None) -> None:
     trust = data["trust"]
     kernels = [tuple(_size(value) for value in kernel.values()) for kernel in data["kernels"]]
     shown = {name: value for name, value in data.items() if not isinstance(value, list | dict) and value is not None}
+    shown |= {"signed_by": " ".join(data["signed_by"])} if "signed_by" in data else {}
     shown |= {f"image for {target}": f"{entry['size']} bytes" for target, entry in data.get("images", {}).items()}
     verdict = "It verifies." if trust["verified"] else f"It does not verify: {trust['error']}: {trust['message']}"
     output.result(data, facts(shown), "", table(*data["kernels"][0], rows=kernels), "", verdict)
@@ -198,7 +334,7 @@ def default_key(output: Output) -> KeyPair:
     """The user's default key, made and announced when there is none."""
     from host.pack import keys
 
-    there = any(public.name == keys.DEFAULT for public in keys.public_keys())
+    there = any(public.name == keys.DEFAULT for public in keys.public_files())
     pair = keys.default_or_create()
     if not there:
         output.note(f"Made a key pair to sign packs with, key id {pair.public.key_id.hex()}, in {keys.folder()}")
@@ -211,4 +347,5 @@ def _summary(opened: Pack) -> dict[str, Any]:
         "version": opened.version,
         "kernels": list(opened.kernels),
         "key_id": opened.key.key_id.hex(),
+        "signed_by": [public.key_id.hex() for public in opened.signers],
     }

@@ -1,7 +1,8 @@
-"""Ed25519 keys: a private key signs packs, a public key in the user's ``keys`` folder is trusted.
+"""Ed25519 keys: a private key signs packs, and the user's ``keys`` folder says which public keys are trusted.
 
 ``<name>.key`` is PKCS 8 in PEM, mode 0600. ``<name>.pub`` is one line, ``ed25519:`` and the base64 of the 32 bytes;
-someone else's key is trusted by putting its .pub file there, and no longer by removing it.
+someone else's key is trusted by putting its .pub file there, and no longer by removing it. Once a key set is installed
+there (keyset.py), it alone says whom to trust.
 """
 
 from __future__ import annotations
@@ -11,16 +12,18 @@ import binascii
 import hashlib
 import os
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from host import project
-from host.errors import BadSignature, NoTrustedKey, UsageError
+from host.errors import BadSignature, KeyRevoked, NoTrustedKey, PackError, UsageError
 
 DEFAULT = "default"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -69,6 +72,48 @@ class KeyPair:
         return self.private.sign(message)
 
 
+@dataclass(frozen=True)
+class Trust:
+    """Whose signatures count: ``threshold`` of ``keys`` must sign; ``revoked`` has the reason for each revoked key id.
+
+    Iterating gives the keys, for those who need to know no more.
+    """
+
+    keys: tuple[PublicKey, ...]
+    threshold: int = 1
+    revoked: Mapping[bytes, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.threshold < 1:
+            raise ValueError(f"threshold is {self.threshold}: then nobody would have to sign")
+
+    @classmethod
+    def of(cls, trusted: Iterable[PublicKey]) -> Self:
+        """``trusted`` itself if it is one, else trust in any one of these keys."""
+        return trusted if isinstance(trusted, cls) else cls(tuple(trusted))
+
+    def __iter__(self) -> Iterator[PublicKey]:
+        return iter(self.keys)
+
+    @cached_property
+    def by_id(self) -> Mapping[bytes, PublicKey]:
+        """The keys by id."""
+        return {key.key_id: key for key in self.keys}
+
+    def refusal(self, key_ids: Iterable[bytes]) -> PackError:
+        """Why signatures by these keys are not enough: KeyRevoked if one of them is revoked, else NoTrustedKey."""
+        signers = sorted(key_ids)
+        for key_id in signers:
+            if key_id in self.revoked:
+                return KeyRevoked(f"signed by key {key_id.hex()}, which is revoked: {self.revoked[key_id]}")
+        known = ", ".join(_label(key) for key in self.keys) or "none"
+        named = ", ".join(
+            _label(self.by_id[key_id]) if key_id in self.by_id else f"{key_id.hex()} (not trusted)"
+            for key_id in signers
+        )
+        return NoTrustedKey(f"signed by key {named}; {self.threshold} must sign of the trusted keys: {known}")
+
+
 def folder() -> Path:
     """Where the user's keys are."""
     path = project.config_dir() / "keys"
@@ -103,9 +148,7 @@ def load_private(key: str | Path) -> KeyPair:
 
     Raises UsageError when there is none or the file holds something else.
     """
-    path = Path(key)
-    if isinstance(key, str) and _NAME.fullmatch(key) and not path.is_file():
-        path = folder() / f"{key}.key"
+    path = _located(key, ".key")
     try:
         private = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except OSError as error:
@@ -118,8 +161,9 @@ def load_private(key: str | Path) -> KeyPair:
     return _pair(path.stem, private)
 
 
-def load_public(path: Path) -> PublicKey:
-    """The key in a .pub file. Raises UsageError when it holds something else."""
+def load_public(key: str | Path) -> PublicKey:
+    """The key in a .pub file, or of that name in the user's folder. Raises UsageError when it holds something else."""
+    path = _located(key, ".pub")
     try:
         return parse_public(path.read_text(), path.stem)
     except (OSError, ValueError) as error:
@@ -134,19 +178,34 @@ def parse_public(text: str, name: str) -> PublicKey:
     return PublicKey(name, decode_base64(line.removeprefix(_PREFIX), 32))
 
 
-def public_keys() -> list[PublicKey]:
-    """Every key that the user trusts, sorted by name."""
+def own_pairs() -> list[KeyPair]:
+    """Every key pair in the user's folder, sorted by name."""
+    return [load_private(path) for path in sorted(folder().glob("*.key"))]
+
+
+def public_files() -> list[PublicKey]:
+    """Every key in a .pub file of the user's folder, sorted by name."""
     return [load_public(path) for path in sorted(folder().glob("*.pub"))]
 
 
+def trust() -> Trust:
+    """Whom the user trusts: the keys of the installed key set, or where there is none, any one of the .pub files."""
+    from host.pack import keyset  # it is built on this module
+
+    return keyset.current().trust
+
+
+def public_keys() -> list[PublicKey]:
+    """Every key that the user trusts, none of them revoked: what firmware is built with."""
+    return list(trust())
+
+
 def find_key(key_id: bytes, trusted: Iterable[PublicKey]) -> PublicKey:
-    """The key of that id. Raises NoTrustedKey, saying which there are."""
-    keys = list(trusted)
-    for key in keys:
-        if key.key_id == key_id:
-            return key
-    known = ", ".join(f"{key.key_id.hex()} ({key.name})" for key in keys) or "none"
-    raise NoTrustedKey(f"signed by key {key_id.hex()}, which is not trusted; trusted keys: {known}")
+    """The key of that id. Raises NoTrustedKey, saying which there are, or KeyRevoked."""
+    known = Trust.of(trusted)
+    if key_id not in known.by_id:
+        raise known.refusal([key_id])
+    return known.by_id[key_id]
 
 
 def default_or_create() -> KeyPair:
@@ -170,6 +229,18 @@ def decode_base64(text: str, size: int) -> bytes:
     if len(data) != size or encode_base64(data) != text:
         raise ValueError(f"not the canonical base64 of {size} bytes")
     return data
+
+
+def _located(key: str | Path, suffix: str) -> Path:
+    """The file ``key``, or the one of that name in the user's folder."""
+    path = Path(key)
+    if isinstance(key, str) and _NAME.fullmatch(key) and not path.is_file():
+        return folder() / f"{key}{suffix}"
+    return path
+
+
+def _label(key: PublicKey) -> str:
+    return f"{key.key_id.hex()} ({key.name})"
 
 
 def _pair(name: str, private: Ed25519PrivateKey) -> KeyPair:

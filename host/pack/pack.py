@@ -2,10 +2,10 @@
 
 The rules, each checked by ``Pack.open`` before anything that depends on it:
 
-1. kernels.json.sig is by a trusted key and signs the raw bytes of kernels.json; only then is that parsed.
-2. The manifest names the key that signed it.
+1. As many trusted keys as must sign the raw bytes of kernels.json did, in kernels.json.sig; only then is that parsed.
+2. The manifest names its author's key, which is one of those that signed it, trusted or not.
 3. The pack holds exactly the files that the manifest lists, and each has its sha256.
-4. Each board image is signed by that same key and says what the manifest says.
+4. Each board image is signed by its author's key and says what the manifest says.
 """
 
 from __future__ import annotations
@@ -20,36 +20,38 @@ from host.errors import HashMismatch, HostError, MalformedPack, NoSuchKernel, Wr
 from host.pack import files, image, keys, signature
 from host.pack import manifest as manifest_
 from host.pack.flavours import PORTABLE
-from host.pack.keys import KeyPair, PublicKey
+from host.pack.keys import KeyPair, PublicKey, Trust
 from host.pack.manifest import FILE, SIGNATURE_FILE, ImageFile, Manifest, ManifestKernel
 from host.pack.spec import KernelSpec
 
 
 @dataclass(frozen=True)
 class Pack:
-    """A verified pack. ``key`` signed it; ``files`` are its bytes by path."""
+    """A verified pack. ``key`` is its author's; ``signers`` are the trusted keys that signed; ``files`` are by path."""
 
     manifest: Manifest
     key: PublicKey
+    signers: tuple[PublicKey, ...]
     files: Mapping[str, bytes]
 
     @classmethod
     def open(cls, path: str | Path, trusted: Iterable[PublicKey] | None = None) -> Self:
-        """Read the pack in a folder or archive and verify all of it, by the user's keys unless others are given.
+        """Read the pack in a folder or archive and verify all of it, by the user's `keys.trust` unless given another.
 
-        Raises NoTrustedKey, BadSignature, MalformedPack or HashMismatch.
+        Raises NoTrustedKey, KeyRevoked, BadSignature, MalformedPack or HashMismatch.
         """
-        contents = files.read(Path(path))
+        return cls._verified(files.read(Path(path)), keys.trust() if trusted is None else trusted)
+
+    @classmethod
+    def _verified(cls, contents: Mapping[str, bytes], trusted: Iterable[PublicKey]) -> Self:
         raw = _file(contents, FILE)
-        known = keys.public_keys() if trusted is None else trusted
-        key = signature.verify(raw, _file(contents, SIGNATURE_FILE), known)
+        signers = signature.verify(raw, _file(contents, SIGNATURE_FILE), trusted)
         manifest = manifest_.parse(raw)
-        if manifest.signing_key != key.text:
-            raise MalformedPack(f"{FILE}: author.signing_key is not the key that signed it")
+        author = _author(manifest, contents, signers)
         _check_files(manifest, contents)
         for target in manifest.images:
-            _check_image(manifest, target, contents, [key])
-        return cls(manifest, key, contents)
+            _check_image(manifest, target, contents, [author])
+        return cls(manifest, author, signers, contents)
 
     @property
     def name(self) -> str:
@@ -60,6 +62,11 @@ class Pack:
     def version(self) -> str:
         """The pack's version."""
         return self.manifest.version
+
+    @property
+    def security_counter(self) -> int:
+        """What downgrade protection goes by."""
+        return self.manifest.security_counter
 
     @property
     def kernels(self) -> dict[str, KernelSpec]:
@@ -91,17 +98,24 @@ def verify_pack(path: str | Path, trusted: Iterable[PublicKey] | None = None) ->
     return Pack.open(path, trusted)
 
 
-def sign_pack(folder: Path, key: KeyPair) -> Pack:
+def sign_pack(folder: Path, key: KeyPair, add: bool = False) -> Pack:
     """Sign the pack in ``folder`` with ``key`` instead of whoever signed it; the key becomes its author's.
 
-    The old signature may be anyone's, but all in the pack must fit together. Raises MalformedPack or HashMismatch.
+    With ``add`` the pack keeps its author and all other signatures. They may be anyone's, but all in the pack must fit
+    together. Raises MalformedPack, HashMismatch or BadSignature, and leaves the pack alone then.
     """
     contents = files.read(folder)
-    manifest = manifest_.parse(_file(contents, FILE))
-    _check_files(manifest, contents)
-    images = {target: _check_image(manifest, target, contents, None) for target in manifest.images}
-    files.write_folder(assemble(manifest, images, contents, key), folder)
-    return Pack.open(folder, [key.public])
+    raw = _file(contents, FILE)
+    if add:
+        signed = {**contents, SIGNATURE_FILE: signature.add(raw, _file(contents, SIGNATURE_FILE), key)}
+    else:
+        manifest = manifest_.parse(raw)
+        _check_files(manifest, contents)
+        images = {target: _check_image(manifest, target, contents, None) for target in manifest.images}
+        signed = assemble(manifest, images, contents, key)
+    opened = Pack._verified(signed, [key.public])
+    files.write_folder(signed, folder)
+    return opened
 
 
 def assemble(
@@ -130,12 +144,12 @@ def inspect(path: str | Path, trusted: Iterable[PublicKey] | None = None) -> dic
     Nothing in a pack is run, so here, and only here, a manifest is read before its signature is verified.
     """
     path = Path(path)
-    known = keys.public_keys() if trusted is None else list(trusted)
+    known = keys.trust() if trusted is None else Trust.of(trusted)
     if path.is_file() and path.suffix == ".kimg":
         return _inspect_image(files.read_file(path), known)
     contents = files.read(path)
     raw = _file(contents, FILE)
-    key_id, _signature = signature.parse(_file(contents, SIGNATURE_FILE))
+    signed_by = signature.parse(_file(contents, SIGNATURE_FILE))
     manifest = manifest_.parse(raw)
     return {
         "kind": "pack",
@@ -144,7 +158,8 @@ def inspect(path: str | Path, trusted: Iterable[PublicKey] | None = None) -> dic
         "description": manifest.description,
         "author": f"{manifest.author_name} <{manifest.author_email}>",
         "signing_key": manifest.signing_key,
-        "key_id": key_id.hex(),
+        "key_id": _signing_key(manifest).key_id.hex(),
+        "signed_by": [key_id.hex() for key_id in signed_by],
         "created_at": manifest.created_at,
         "security_counter": manifest.security_counter,
         "min_runtime_version": manifest.min_runtime_version,
@@ -166,7 +181,7 @@ def inspect(path: str | Path, trusted: Iterable[PublicKey] | None = None) -> dic
     }
 
 
-def _inspect_image(data: bytes, known: list[PublicKey]) -> dict[str, Any]:
+def _inspect_image(data: bytes, known: Trust) -> dict[str, Any]:
     decoded = image.decode_image(data)
     return {
         "kind": "image",
@@ -206,6 +221,22 @@ def _file(contents: Mapping[str, bytes], name: str) -> bytes:
     if name not in contents:
         raise MalformedPack(f"there is no {name}")
     return contents[name]
+
+
+def _signing_key(manifest: Manifest) -> PublicKey:
+    return keys.parse_public(manifest.signing_key, manifest.author_name)
+
+
+def _author(manifest: Manifest, contents: Mapping[str, bytes], signers: Iterable[PublicKey]) -> PublicKey:
+    """Rule 2. Whom trusted keys let speak for the pack need not be trusted, but must have signed."""
+    for key in signers:
+        if key.text == manifest.signing_key:
+            return key
+    author = _signing_key(manifest)
+    if author.key_id not in signature.parse(contents[SIGNATURE_FILE]):
+        raise MalformedPack(f"{FILE}: author.signing_key is none of the keys that signed it")
+    signature.verify(contents[FILE], contents[SIGNATURE_FILE], [author])
+    return author
 
 
 def _check_files(manifest: Manifest, contents: Mapping[str, bytes]) -> None:

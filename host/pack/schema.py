@@ -1,4 +1,4 @@
-"""Structure of pack.toml and kernels.json, checked against the JSON Schemas beside this file.
+"""Structure of pack.toml, kernels.json and keyset.json, checked against the JSON Schemas beside this file.
 
 Stricter than JSON Schema in two ways: 1.0 is no integer, and a pattern matches the whole string (Python's ``$`` would
 let a final newline through).
@@ -20,6 +20,7 @@ from referencing import Registry, Resource
 
 KERNELS = "kernels.schema.json"
 SOURCE = "source.schema.json"
+KEYSET = "keyset.schema.json"
 _LONGEST = 300  # characters of a message: it quotes the value, which may be anything
 
 
@@ -36,14 +37,14 @@ def problem(data: Any, schema: str) -> str | None:
 
 @cache
 def load(schema: str) -> Mapping[str, Any]:
-    """One of the two schemas as parsed JSON."""
+    """One of the schemas as parsed JSON."""
     return dict(json.loads(Path(__file__).with_name(schema).read_text()))
 
 
 @cache
 def _validator(schema: str) -> Validator:
     registry: Registry[Any] = Registry().with_resources(
-        (load(name)["$id"], Resource.from_contents(load(name))) for name in (KERNELS, SOURCE)
+        (load(name)["$id"], Resource.from_contents(load(name))) for name in (KERNELS, SOURCE, KEYSET)
     )
     draft = jsonschema.Draft202012Validator
     strict: type[Validator] = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
