@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import ctypes
-import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,9 @@ from wasmtime import Engine, Func, Global, Instance, Memory, Store
 from host import formats, project
 from host.check import compare
 from host.check_cases import Case
+from host.native_build import build_native
 from host.pack.flavours import FLAVOURS, PORTABLE
-from host.pack.manifest import ManifestKernel, Module
-from host.pack.params_header import file_name, params_header
+from host.pack.manifest import Manifest, ManifestKernel, Module
 from host.pack.source import SourceKernel, read_source
 from host.pack.spec import KernelSpec, params_block
 from host.pack.wasm import compile_wasm
@@ -33,15 +32,9 @@ KERNELS: Mapping[str, SourceKernel] = {kernel.spec.id: kernel for kernel in SOUR
 SPECS: Mapping[str, KernelSpec] = {kernel_id: kernel.spec for kernel_id, kernel in KERNELS.items()}
 IDS = tuple(SPECS)
 NATIVE_MATH = Path(__file__).parent / "native_math.c"
-FIRST = 2048
+FIRST = 16384
 """Where a call's regions begin: above any kernel's own data."""
 REGIONS = ("input_a", "input_b", "output", "scratch", "params")
-
-
-def _folder() -> Path:
-    folder = project.build_dir() / "kernels"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 @cache
@@ -53,39 +46,14 @@ def wasm(kernel_id: str, flavour: str = PORTABLE) -> bytes:
 
 @cache
 def native() -> ctypes.CDLL:
-    """All kernels, under the names ``native_<id>``, and native_math.c in one shared library, without optimisations that
-    would change rounding.
-    """
-    out = _folder()
-    flags = [
-        "-std=c11",
-        "-O2",
-        "-Wall",
-        "-Wextra",
-        "-Werror",
-        "-ffp-contract=off",
-        "-fno-math-errno",
-        "-fPIC",
-        "-DKERNEL_NATIVE",
-    ]
-    objects = []
-    for kernel in SOURCE.kernels:
-        id = kernel.spec.id
-        (out / file_name(kernel.spec)).write_text(params_header(kernel.spec, SOURCE.version))
-        includes = [f"-I{path}" for path in (out, *_include_folders(kernel.source.parent))]
-        objects.append(out / f"{id}.o")
-        rename = f"-D{kernel.spec.entry_point}=native_{id}"
-        subprocess.run(["cc", *flags, *includes, rename, "-c", "-o", objects[-1], kernel.source], check=True)
-    library = out / "native.so"
-    includes = [f"-I{path}" for path in _include_folders(SOURCE.folder / "rope")]
-    subprocess.run(["cc", *flags, "-shared", *includes, "-o", library, *objects, NATIVE_MATH], check=True)
-    return ctypes.CDLL(str(library))
+    """All kernels, under the names ``native_<id>``, and native_math.c in one shared library."""
+    return build_native(SOURCE, NATIVE_MATH)
 
 
-def _include_folders(place: Path) -> list[Path]:
-    """Where a kernel's source in the folder ``place`` finds its headers, as in host/pack/clang.py."""
-    include = SOURCE.folder / "include"
-    return [place, place / PORTABLE, SOURCE.folder / PORTABLE, SOURCE.folder, include / PORTABLE, include]
+def bare_manifest(name: str, version: str, kernels: Sequence[ManifestKernel]) -> Manifest:
+    """What a runtime reads of a pack that nobody signed."""
+    nobody = {"author_name": "", "author_email": "", "signing_key": ""}
+    return Manifest(name, version, "", "0.1.0", None, 1, None, **nobody, kernels=tuple(kernels), images={})
 
 
 class CorePack:
@@ -93,7 +61,12 @@ class CorePack:
 
     name = "core"
     version = SOURCE.version
+    security_counter = SOURCE.security_counter
     kernels = SPECS
+
+    @property
+    def manifest(self) -> Manifest:
+        return bare_manifest(self.name, self.version, [self.kernel(kernel_id) for kernel_id in self.kernels])
 
     def kernel(self, kernel_id: str) -> ManifestKernel:
         modules = {flavour: Module(path, "", FLAVOURS[flavour]) for flavour, path in KERNELS[kernel_id].modules.items()}

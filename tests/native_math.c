@@ -7,8 +7,6 @@
 #include "kernel_math.h"
 #include "rope_angles.h"
 
-uint8_t *kernel_native_base;
-
 void cos_sin_array(const float *x, float *cos, float *sin, size_t count) {
     for (size_t i = 0; i < count; i++) {
         struct cos_sin result = cos_sin_of(x[i]);

@@ -122,8 +122,8 @@ TAILS: Mapping[str, tuple[Mapping[str, int], Mapping[str, int]]] = {
     "kv_pack_q8": ({"rows": 1}, {"dim": 32}),
     "kv_unpack_q4": ({"rows": 1}, {"dim": 32}),
     "kv_unpack_q8": ({"rows": 1}, {"dim": 32}),
-    "lora_apply_f32": ({"rows": 2, "d_in": 9, "rank": 5, "d_out": 11}, {"d_in": 1, "rank": 1, "d_out": 1}),
-    "lora_apply_f16": ({"rows": 2, "d_in": 9, "rank": 5, "d_out": 11}, {"d_in": 1, "rank": 1, "d_out": 1}),
+    "lora_apply_f32": ({"rows": 13, "d_in": 9, "rank": 5, "d_out": 11}, {"d_in": 1, "rank": 1, "d_out": 1}),
+    "lora_apply_f16": ({"rows": 13, "d_in": 9, "rank": 5, "d_out": 11}, {"d_in": 1, "rank": 1, "d_out": 1}),
 }
 """Sizes, and the symbols each of which takes the first 70 multiples of its unit, others staying."""
 
@@ -314,3 +314,16 @@ def test_angles_that_are_given_agree(both: Both) -> None:
     x = rng.standard_normal((1, 64, 1, 2050)).astype(np.float32)
     angles = rng.integers(0, 2**32, (64, 1025), np.uint32).view(np.float32)
     both.run("rope_f32", x, angles)
+
+
+# ---- lora ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kernel_id", ["lora_apply_f32", "lora_apply_f16"])
+def test_lora_agrees_for_every_number_of_rows(both: Both, kernel_id: str) -> None:
+    """Eight rows are taken together, then four, then one; and one at a time where the rank is high."""
+    rng = np.random.default_rng(6)
+    for rows in range(1, 18):
+        for rank in (3, 64, 127, 128, 129):
+            sizes = {"rows": rows, "d_in": 130, "rank": rank, "d_out": 70}
+            both.run(kernel_id, *random_inputs(SPECS[kernel_id], sizes, rng, rows % 2 == 0))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kernel_builds import IDS, SPECS, Call, CorePack, WasmInstance
+from kernel_builds import FIRST, IDS, SPECS, Call, CorePack, WasmInstance
 from numpy.typing import NDArray
 
 from host import reference
@@ -118,7 +118,7 @@ CALLS: dict[str, tuple[dict[str, int], int, int, int]] = {
         (1, {"input_a_size": 4}),
         (1, {"input_b_size": 20}),
         (2, {"output_size": 4}),
-        (2, {"output_offset": 2048}),
+        (2, {"output_offset": FIRST}),
         (3, {"params_size": 48}),
     ],
     ids=["right", "input A", "input B", "output's size", "output over the inputs", "params"],
@@ -132,5 +132,5 @@ def test_a_broken_call_of_kernel_backward_gets_its_code(kernel_id: str, code: in
     assert instance.run(call)[0] == 6, "not initialised"
     assert instance.init(4 * len(spec.params)) == 0
     if kernel_id == "rope_f32" and "output_offset" in words:
-        words = {"output_offset": 2048 + 4}  # it works in place
+        words = {"output_offset": FIRST + 4}  # it works in place
     assert instance.run(call.change(**words))[0] == code

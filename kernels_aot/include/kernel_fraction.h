@@ -1,7 +1,7 @@
 // Fractions in [0, 1) of 96 bits, and the few operations on them that angles need.
 //
 // Limbs of 16 bits, least significant first: a product of two plus two more limbs is just a uint32_t, so nothing here
-// needs a multiply wider than 32 bits, which small processors do not have.
+// needs a multiply wider than 32 bits, which small processors do not have. For hosts there is a product in simd128/ that does.
 
 #ifndef KERNEL_FRACTION_H
 #define KERNEL_FRACTION_H
@@ -34,21 +34,7 @@ static inline struct fraction64 fraction64_add(struct fraction64 a, struct fract
     return (struct fraction64){a.high + b.high + (low < b.low), low};
 }
 
-// a * b, rounded down.
-FRACTION_FUNCTION void fraction_multiply(struct fraction *out, const struct fraction *a, const struct fraction *b) {
-    struct fraction sum = {{0}};
-    for (int j = 0; j < FRACTION_LIMBS; j++) {
-        // sum = (sum + a * b.limb[j]) >> 16
-        uint32_t carry = (sum.limb[0] + a->limb[0] * b->limb[j]) >> 16;
-        for (int i = 1; i < FRACTION_LIMBS; i++) {
-            uint32_t column = sum.limb[i] + a->limb[i] * b->limb[j] + carry;
-            sum.limb[i - 1] = column & 0xffff;
-            carry = column >> 16;
-        }
-        sum.limb[FRACTION_LIMBS - 1] = carry;
-    }
-    *out = sum;
-}
+#include "kernel_fraction_product.h" // fraction_multiply, for a processor with or without wide products
 
 // a * factor mod 1, exact.
 FRACTION_FUNCTION void fraction_scale(struct fraction *out, const struct fraction *a, uint32_t factor) {

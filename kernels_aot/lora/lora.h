@@ -45,11 +45,7 @@ static int32_t lora_run(const struct kernel_descriptor *call) {
     const element *a = kernel_pointer(call->input_b.offset);
     const element *b = kernel_pointer(call->input_b.offset + b_at);
     element *y = kernel_pointer(call->output.offset);
-    float *h = kernel_pointer(call->scratch.offset);
-    for (uint32_t row = 0; row < params->rows; row++, x += params->d_in, y += params->d_out) {
-        lora_project(h, x, a, params->d_in, params->rank);
-        lora_update(y, h, b, params->scale, params->rank, params->d_out);
-    }
+    lora_run_rows(y, x, a, b, kernel_pointer(call->scratch.offset), params);
     return KERNEL_OK;
 }
 

@@ -7,13 +7,14 @@
 #include "kernel_vectors.h"
 
 static inline f32x4 f16_load_x4(const uint16_t *stored) {
-    u32x4 half = (u32x4)wasm_u32x4_load16x4(stored);
-    u32x4 magnitude = half & 0x7fff;
-    u32x4 sign = (half ^ magnitude) << 16;
+    i32x4 half = (i32x4)wasm_i32x4_load16x4(stored);
+    i32x4 magnitude = half & 0x7fff;
     // With an exponent that is 224 too large, infinities and NaN are those of f32.
-    f32x4 normal = (f32x4)((magnitude << 13) + (224u << 23)) * 0x1p-112f;
-    // The unit of denormals, 2^-24, is that of f32s from 0.5 on.
+    f32x4 normal = (f32x4)((magnitude << 13) + (224 << 23)) * 0x1p-112f;
+    // The unit of denormals, 2^-24, is that of f32s from 0.5 on. As denormals of f32, on the way to a product with 2^112,
+    // they would take a processor's slow path.
     f32x4 denormal = (f32x4)(magnitude | 0x3f000000) - 0.5f;
+    u32x4 sign = (u32x4)half & 0x80000000;
     return (f32x4)((u32x4)f32x4_select(magnitude < 0x400, denormal, normal) | sign);
 }
 

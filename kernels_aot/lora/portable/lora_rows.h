@@ -1,4 +1,4 @@
-// The two products of LoRA for one row, element by element; simd128/lora_rows.h does the same four at a time.
+// The two products of LoRA, element by element; simd128/lora_rows.h does the same four at a time.
 //
 // Every sum goes over its index from 0 upwards, beginning with +0: lanes are outputs, so vectors change no order.
 // element, element_load and element_store are from lora_f32.c or lora_f16.c.
@@ -38,6 +38,15 @@ static inline void lora_update(element *y, const float *h, const element *b, flo
         for (uint32_t k = 0; k < count; k++) {
             element_store(y + j + k, element_load(y + j + k) + scale * sums[k]);
         }
+    }
+}
+
+// y += scale * ((x A) B). h has room for x A of one row.
+static inline void lora_run_rows(
+    element *y, const element *x, const element *a, const element *b, float *h, const lora_params *params) {
+    for (uint32_t row = 0; row < params->rows; row++, x += params->d_in, y += params->d_out) {
+        lora_project(h, x, a, params->d_in, params->rank);
+        lora_update(y, h, b, params->scale, params->rank, params->d_out);
     }
 }
 
