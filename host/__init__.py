@@ -10,10 +10,14 @@ Errors are in ``host.errors``, and under this package's name too: ``host.PackErr
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from host import errors
+
+# What is logged is for the program that uses this package to show, or not.
+logging.getLogger("host").addHandler(logging.NullHandler())
 
 if TYPE_CHECKING:
     from host.board import Board, connect

@@ -66,7 +66,7 @@ def run_bench(pack: PackLike, report: Report) -> tuple[KernelCost, ...]:
     costs = []
     for spec in pack.kernels.values():
         large = _enlarged(spec)
-        if _elements(large) > _elements(spec):
+        if elements(large) > elements(spec):
             report(spec.id)
             costs.append(_kernel_cost(pack, spec, large))
         else:
@@ -86,10 +86,10 @@ def _kernel_cost(pack: PackLike, small: KernelSpec, large: KernelSpec) -> Kernel
 
     def per_element(name: str, epochs: bool) -> float:
         taken = times[name, epochs, True] - times[name, epochs, False]
-        return taken / (_elements(large) - _elements(small))
+        return taken / (elements(large) - elements(small))
 
     costs = {name: FlavourCost(per_element(name, True), per_element(name, False)) for name in flavours}
-    return KernelCost(large.id, large.test.symbols, _elements(large), costs)
+    return KernelCost(large.id, large.test.symbols, elements(large), costs)
 
 
 def _shortest_times(calls: Mapping[_Variant, Callable[[], None]]) -> dict[_Variant, int]:
@@ -107,27 +107,32 @@ def _enlarged(spec: KernelSpec) -> KernelSpec:
     """With a known-answer test that can be timed: from the sizes of ``bench``, the first symbol doubles until there are
     elements enough, or no more fit in the kernel's memory.
     """
-    sized = _with_symbols(spec, spec.bench or spec.test.symbols)
-    while spec.symbols and _elements(sized) < _ELEMENTS:
+    sized = with_symbols(spec, spec.bench or spec.test.symbols)
+    while spec.symbols and elements(sized) < _ELEMENTS:
         first = spec.symbols[0]
-        doubled = _with_symbols(spec, {**sized.test.symbols, first: 2 * sized.test.symbols[first]})
-        if _bytes(doubled) > (spec.limits.max_memory_pages - 1) * PAGE:  # a page for stack, data and descriptor
+        doubled = with_symbols(spec, {**sized.test.symbols, first: 2 * sized.test.symbols[first]})
+        if not fits(doubled):
             break
         sized = doubled
     return sized
 
 
-def _with_symbols(spec: KernelSpec, symbols: Mapping[str, int]) -> KernelSpec:
+def with_symbols(spec: KernelSpec, symbols: Mapping[str, int]) -> KernelSpec:
+    """With a known-answer test of these sizes."""
     return replace(spec, test=replace(spec.test, symbols=symbols))
 
 
-def _elements(spec: KernelSpec) -> int:
-    return math.prod(_shape(spec.outputs[0], spec))
+def elements(spec: KernelSpec) -> int:
+    """Of the first output, at the sizes of the known-answer test."""
+    return math.prod(shape(spec.outputs[0], spec))
 
 
-def _bytes(spec: KernelSpec) -> int:
-    return sum(tensor.dtype.nbytes(_shape(tensor, spec)) + ALIGN for tensor in spec.tensors)
-
-
-def _shape(tensor: Tensor, spec: KernelSpec) -> tuple[int, ...]:
+def shape(tensor: Tensor, spec: KernelSpec) -> tuple[int, ...]:
+    """In elements, at the sizes of the known-answer test."""
     return tuple(dim.value(spec.test.symbols) for dim in tensor.shapes[0])
+
+
+def fits(spec: KernelSpec) -> bool:
+    """Whether the known-answer test's call fits the kernel's memory, with a page for stack, data and descriptor."""
+    size = sum(tensor.dtype.nbytes(shape(tensor, spec)) + ALIGN for tensor in spec.tensors)
+    return size <= (spec.limits.max_memory_pages - 1) * PAGE

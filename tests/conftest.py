@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TEST_BUILD = ROOT / "build" / "test"
 os.environ["HOST_BUILD_DIR"] = str(TEST_BUILD)
 os.environ["HOST_CONFIG_DIR"] = str(TEST_BUILD / "config")
+os.environ["HOST_STATE_DIR"] = str(TEST_BUILD / "state")
 os.environ.pop("HOST_PORT", None)
 
 from host import boards, firmware, pack  # noqa: E402

@@ -9,15 +9,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import pytest
-from kernel_builds import IDS, KERNELS, SPECS, CorePack
+from kernel_builds import IDS, KERNELS, SOURCE, SPECS, CorePack, native, wasm
 
-from host import bench_wasmtime
+from host import bench_numpy, bench_speed, bench_wasmtime, formats, known_answer, project
 from host.bench import run_bench
 from host.board import Board, connect
 from host.emulator import EmulatedBoard
 from host.errors import UsageError
+from host.native_build import NativeCall, build_native
 from host.pack import Pack, build_pack, keys
+from host.pack.linking import PAGE
+from host.pack.spec import KernelSpec
+from host.runtime import run_module
 
 RunHost = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -67,6 +72,15 @@ def test_bench_under_wasmtime_measures_every_flavour_of_every_kernel(cli: RunHos
             assert cost["epochs"] == pytest.approx(cost["ns"] / cost["ns_without_epochs"])
             assert cost["gain"] == pytest.approx(portable["ns"] / cost["ns"])
             assert cost["gain"] >= 1
+    assert list(dict.fromkeys(compared["id"] for compared in told["speed"])) == list(IDS)
+    for compared in told["speed"]:
+        assert compared["flavour"] == "simd128"
+        assert compared["wasm"] > 0
+        assert compared["wasm_over_native"] == pytest.approx(compared["wasm"] / compared["native"])
+        assert compared["numpy_over_wasm"] == pytest.approx(compared["numpy"] / compared["wasm"])
+        # The aim is 1.3 (docs/kernels.md); the rest is for a machine that has other things to do as well.
+        assert compared["wasm_over_native"] < 2
+    assert {"batch": 1, "seq": 512, "heads": 32, "dim": 128} in [compared["symbols"] for compared in told["speed"]]
 
 
 def test_bench_measures_this_machine_or_a_board(cli: RunHost, core_pack: Path) -> None:
@@ -86,3 +100,82 @@ def test_bench_leaves_out_a_kernel_that_has_no_room_for_a_long_call() -> None:
     said: list[str] = []
     assert bench_wasmtime.run_bench(SmallPack(), said.append) == ()
     assert said == ["not swiglu_f32, whose memory holds no larger call than that of its known-answer test"]
+
+
+# ---- against native code and numpy ---------------------------------------------------------------
+
+
+def at_bench(kernel_id: str) -> KernelSpec:
+    bench = SPECS[kernel_id].bench
+    assert bench is not None
+    return bench_wasmtime.with_symbols(SPECS[kernel_id], bench)
+
+
+@pytest.mark.parametrize("kernel_id", IDS)
+def test_native_code_that_is_measured_gives_the_kernels_bits(kernel_id: str) -> None:
+    spec = at_bench(kernel_id)
+    inputs = known_answer.inputs(spec)
+    call = NativeCall(native(), spec, inputs)
+    call()
+    expected = run_module(wasm(kernel_id), spec, inputs, {})[spec.outputs[0].name]
+    assert np.array_equal(call.output.view(np.uint8), expected.view(np.uint8))
+
+
+@pytest.mark.parametrize("kernel_id", IDS)
+def test_numpy_computes_what_the_kernel_does(kernel_id: str) -> None:
+    spec = at_bench(kernel_id)
+    inputs = known_answer.inputs(spec)
+    output = spec.outputs[0]
+    result = inputs[output.name].copy() if output.inout else None
+    expected = run_module(wasm(kernel_id), spec, inputs, {})[output.name]
+    result = np.zeros_like(expected) if result is None else result
+    call = bench_numpy.prepared_call(spec, inputs, result)
+    assert call is not None
+    actual = call()
+    assert actual.dtype == expected.dtype
+    if spec.op == "kv_pack":
+        assert np.array_equal(actual, expected)
+    else:
+        values = [formats.elements(array, output.dtype) for array in (actual, expected)]
+        tolerance = {"f32": 1e-5, "f16": 2e-3, "q8": 2e-2}[output.dtype.name]
+        np.testing.assert_allclose(*values, rtol=tolerance, atol=tolerance)
+
+
+class OneKernel(CorePack):
+    kernels: ClassVar = {"kv_unpack_q4": SPECS["kv_unpack_q4"]}
+
+
+def test_without_a_compiler_nothing_is_native(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_speed, "_SECONDS", 0.01)
+    monkeypatch.setenv("PATH", "/nowhere")
+    said: list[str] = []
+    compared = bench_speed.run_comparison(OneKernel(), SOURCE, said.append)
+    assert said[0] == "no native code: there is no C compiler, cc, on this machine"
+    assert [(item.native, item.wasm_over_native) for item in compared] == [(None, None)] * 4
+    assert all(item.numpy_over_wasm for item in compared)
+
+
+def test_without_a_source_nothing_is_native(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_speed, "_SECONDS", 0.01)
+    said: list[str] = []
+    assert all(item.native is None for item in bench_speed.run_comparison(OneKernel(), None, said.append))
+    assert said[0] == "no native code, as the pack's source is not known"
+
+
+@pytest.mark.parametrize("kernel_id", IDS)
+def test_comparisons_go_from_a_row_to_all_of_the_kernels_memory(kernel_id: str) -> None:
+    spec = SPECS[kernel_id]
+    sizes = bench_speed.sizes(spec)
+    counts = [bench_wasmtime.elements(sized) for sized in sizes]
+    assert counts == sorted(counts) and counts[0] == 1024
+    tensors = sizes[-1].tensors
+    filled = sum(tensor.dtype.nbytes(bench_wasmtime.shape(tensor, sizes[-1])) for tensor in tensors)
+    assert 0.7 * spec.limits.max_memory_pages * PAGE < filled < spec.limits.max_memory_pages * PAGE
+
+
+def test_native_code_is_built_once() -> None:
+    build_native(SOURCE)
+    folder = project.build_dir() / "native"
+    before = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
+    build_native(SOURCE)
+    assert {file.name: file.stat().st_mtime_ns for file in folder.iterdir()} == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from kernel_builds import SPECS
 
 from host import boards
 from host.emulator import EmulatedBoard
-from host.pack import Pack
+from host.pack import Pack, write_archive
 
 RunHost = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -253,6 +254,40 @@ def test_run_reads_and_writes_npy(cli: RunHost, core_pack: Path, tmp_path: Path)
     )
     assert finished.returncode == 0, finished.stderr
     assert np.load(tmp_path / "y.npy").tolist() == [0, 100, 200]
+
+
+@pytest.mark.parametrize("form", ["folder", "archive", "option"])
+def test_run_takes_a_pack_before_the_kernel(cli: RunHost, core_pack: Path, tmp_path: Path, form: str) -> None:
+    archive = write_archive(core_pack, tmp_path).rename(tmp_path / "core.zip")
+    words = {
+        "folder": [core_pack, "rope_f32"],
+        "archive": [archive, "rope_f32"],
+        "option": ["rope_f32", "--pack", archive],
+    }
+    told = answer(cli("run", *words[form], "--random", "1,64,8,32", "--json"))
+    assert (told["pack"], told["kernel"], told["shape"]) == ("core 1.0.0", "rope_f32", [1, 64, 8, 32])
+    assert told["sha256"] == answer(cli("run", "rope_f32", "--shape", "1,64,8,32", "--json"))["sha256"]
+
+
+def test_run_says_what_the_call_took(cli: RunHost, core_pack: Path) -> None:
+    told = answer(cli("run", "rope_f32", "--random", "1,2,1,8", "--json"))
+    assert isinstance(told["seconds"], float) and 0 < told["seconds"] < 10
+    assert re.search(r"^seconds +0\.[0-9]{6} *$", cli("run", "rope_f32", "--random", "1,2,1,8").stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "Missing argument"),
+        (["core.kpack", "rope_f32"], "there is no pack core.kpack, neither folder nor archive"),
+        (["a", "b", "rope_f32"], "give one pack and one kernel, not a b rope_f32"),
+        ([".", "rope_f32", "--pack", "."], "give one pack and one kernel, not . rope_f32 and --pack"),
+    ],
+)
+def test_run_wants_one_pack_and_one_kernel(cli: RunHost, words: list[str], message: str) -> None:
+    finished = cli("run", *words)
+    assert finished.returncode == 2
+    assert message in finished.stderr
 
 
 @pytest.mark.parametrize(

@@ -13,131 +13,28 @@ from importlib import metadata
 import numpy as np
 import pytest
 from kernel_builds import SPECS, CorePack, wasm
-from numpy.typing import NDArray
 from wasmtime import TrapCode, wat2wasm
+from wat_kernels import (
+    ADD,
+    COPY,
+    COPY_WIDE,
+    F32,
+    FAULTY,
+    FOREVER,
+    INFO,
+    N,
+    OnePack,
+    X,
+    arrays,
+    module,
+    one_input_spec,
+)
 
 from host import errors, known_answer, measure
 from host.measure import check_identity
-from host.pack.flavours import FEATURES, FLAVOURS
-from host.pack.manifest import ManifestKernel, Module
-from host.pack.spec import DTYPES, Backward, Dim, DType, KernelSpec, KnownAnswer, Limits, Param, Region, Tensor
+from host.pack.flavours import FEATURES
+from host.pack.spec import DTYPES, Backward, KnownAnswer, Param, Region, Tensor
 from host.runtime import TRAPS, KernelInfo, Runtime, known_answer_sha256, module_info, run_counted, run_module
-
-N = (Dim("n"),)
-F32 = DTYPES["f32"]
-X = {"x": np.zeros(1, np.float32)}
-
-# y[0] = how many calls this instance has had; `what` chooses what goes wrong after that.
-FAULTY = """
-  (global $calls (mut i32) (i32.const 0))
-  (type $none (func))
-  (table 4 funcref)
-  (elem (i32.const 0) $nothing)
-  (func $nothing)
-  (func $deeper (param i32) (result i32)
-    (i32.add (call $deeper (i32.add (local.get 0) (i32.const 1))) (i32.const 1)))
-  (func (export "faulty_forward") (param $desc i32) (result i32)
-    (local $what i32)
-    (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
-    (f32.store (i32.load offset=16 (local.get $desc)) (f32.convert_i32_u (global.get $calls)))
-    (local.set $what (i32.load offset=4 (i32.load offset=32 (local.get $desc))))
-    (block $end (block $undefined (block $mismatch (block $deep (block $nan (block $overflow (block $zero
-    (block $unreachable (block $write (block $read (block $forever
-    (br_table $end $forever $read $write $unreachable $zero $overflow $nan $deep $mismatch $undefined $end
-      (local.get $what)))
-    (loop $again (br $again)))
-    (return (i32.load (i32.const -4))))
-    (i32.store (i32.const 0x7fffffff) (i32.const 1)))
-    (unreachable))
-    (return (i32.div_s (i32.const 1) (i32.sub (local.get $what) (local.get $what)))))
-    (return (i32.div_s (i32.const 0x80000000) (i32.sub (local.get $what) (i32.const 7)))))
-    (return (i32.trunc_f32_s (f32.div (f32.const 0) (f32.convert_i32_u (i32.sub (local.get $what) (i32.const 7)))))))
-    (return (call $deeper (i32.const 0))))
-    (return (call_indirect (param i32) (result i32) (i32.const 0) (i32.const 0))))
-    (call_indirect (type $none) (i32.const 2)))
-    (select (i32.sub (local.get $what) (i32.const 100)) (i32.const 0)
-      (i32.gt_u (local.get $what) (i32.const 100))))"""
-
-# y[0] += x[0]
-ADD = """
-  (func (export "add_forward") (param $desc i32) (result i32)
-    (f32.store (i32.load offset=16 (local.get $desc))
-      (f32.add (f32.load (i32.load offset=16 (local.get $desc))) (f32.load (i32.load (local.get $desc)))))
-    (i32.const 0))"""
-
-# y[0] = x[0]
-COPY = """
-  (func (export "copy_forward") (param $desc i32) (result i32)
-    (i32.store (i32.load offset=16 (local.get $desc)) (i32.load (i32.load (local.get $desc))))
-    (i32.const 0))"""
-
-# The same, but v128.
-COPY_WIDE = """
-  (func (export "copy_forward") (param $desc i32) (result i32)
-    (v128.store (i32.load offset=16 (local.get $desc)) (v128.load (i32.load (local.get $desc))))
-    (i32.const 0))"""
-
-FOREVER = "(loop $again (br $again))"
-INFO = struct.pack("<II24s24s", 56, 1, b"copy", b"1.0.0")
-
-
-def module(
-    functions: str = COPY,
-    *,
-    init: str = "(i32.const 0)",
-    cleanup: str = "",
-    info: bytes = INFO,
-    info_at: str = "(i32.const 512)",
-) -> bytes:
-    """A kernel's module: ``functions`` and what every kernel exports."""
-    at_512 = "".join(f"\\{byte:02x}" for byte in info)
-    text = f"""(module
-  (memory (export "memory") 1)
-  (data (i32.const 512) "{at_512}")
-  (global (export "__heap_base") i32 (i32.const 1024))
-  (func (export "kernel_init") (param $at i32) (param $len i32) (result i32) {init})
-  (func (export "kernel_info") (result i32) {info_at})
-  (func (export "kernel_cleanup") {cleanup})
-  {functions})"""
-    return bytes(wat2wasm(text))
-
-
-def one_input_spec(name: str, *params: Param, dtype: DType = F32, pages: int = 4, ticks: int = 1000) -> KernelSpec:
-    """y[n] from x[n]."""
-    return KernelSpec(
-        id=name,
-        op=name,
-        category="test",
-        entry_point=f"{name}_forward",
-        symbols=("n",),
-        inputs=(Tensor("x", Region.INPUT_A, dtype, (N,)),),
-        outputs=(Tensor("y", Region.OUTPUT, dtype, (N,)),),
-        scratch=(),
-        params=params,
-        limits=Limits(pages, ticks, 4),
-        fallback=None,
-        test=KnownAnswer(1, {"n": 4}),
-    )
-
-
-class OnePack:
-    """A pack of one kernel; ``modules`` are by flavour."""
-
-    name = "one"
-    version = "1.0.0"
-
-    def __init__(self, spec: KernelSpec, *, wasmtime_min_version: str = "50.0.0", **modules: bytes) -> None:
-        self.kernels = {spec.id: spec}
-        self._modules = modules
-        offered = {flavour: Module(f"{flavour}.wasm", "", FLAVOURS[flavour]) for flavour in modules}
-        self._kernel = ManifestKernel(spec, offered, wasmtime_min_version, "2.4.3", {})
-
-    def kernel(self, kernel_id: str) -> ManifestKernel:
-        return self._kernel
-
-    def wasm(self, kernel_id: str, flavour: str) -> bytes:
-        return self._modules[flavour]
-
 
 CORE = {
     id: SPECS[id] for id in ("rope_f32", "rmsnorm_f32", "swiglu_f32", "kv_pack_q4", "kv_unpack_q8", "lora_apply_f32")
@@ -163,11 +60,6 @@ def faulty() -> Iterator[Runtime]:
     with Runtime() as runtime:
         runtime.install(OnePack(one_input_spec("faulty", Param("what", "u32", 0), ticks=10), portable=module(FAULTY)))
         yield runtime
-
-
-def arrays(*shapes: tuple[int, ...]) -> list[NDArray[np.float32]]:
-    rng = np.random.default_rng(1)
-    return [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
 
 
 # ---- calls ---------------------------------------------------------------------------------------
@@ -275,6 +167,35 @@ def test_tensors_of_blocks_are_bytes(core: Runtime) -> None:
         core.run("kv_unpack_q8", np.zeros((2, 35), np.uint8))
 
 
+def test_calls_of_one_shape_differ_in_their_parameters(core: Runtime) -> None:
+    """Among them values that are equal but not the same, and one that cannot be looked up."""
+    x = np.ones((1, 1, 1, 4), np.float32)
+    one, two = core.run("rope_f32", x, pos=1), core.run("rope_f32", x, pos=2)
+    assert not np.array_equal(one, two)
+    for pos in (True, 1.0, np.int64(1), np.array(1)):
+        assert np.array_equal(core.run("rope_f32", x, pos=pos), one)
+    with pytest.raises(ValueError, match="pos"):
+        core.run("rope_f32", x, pos="0")
+    assert np.array_equal(core.run("rope_f32", x, pos=0), x)
+
+
+def test_zeros_keep_their_sign(sign: Runtime) -> None:
+    x = np.zeros(1, np.float32)
+    signs = [np.signbit(sign.run("sign", x, value=value)[0]) for value in (0.0, -0.0, 0, 0.0, -0.0)]
+    assert signs == [False, True, False, False, True]
+
+
+@pytest.fixture
+def sign() -> Iterator[Runtime]:
+    """A runtime whose kernel returns its parameter."""
+    text = """(func (export "sign_forward") (param $desc i32) (result i32)
+      (i32.store (i32.load offset=16 (local.get $desc)) (i32.load offset=4 (i32.load offset=32 (local.get $desc))))
+      (i32.const 0))"""
+    with Runtime() as runtime:
+        runtime.install(OnePack(one_input_spec("sign", Param("value", "f32", 1.0)), portable=module(text)))
+        yield runtime
+
+
 # ---- gradients -----------------------------------------------------------------------------------
 
 # dx[0] = dy[0] + scale, and forward is COPY
@@ -303,7 +224,7 @@ def test_gradients_come_by_name_from_the_kernel_s_own_params(gradient: Runtime) 
     assert {name: dx.tolist() for name, dx in gradient.backward("copy", dy).items()} == {"dx": [2.5]}
     assert gradient.backward("copy", dy=dy, scale=4.0)["dx"].tolist() == [6.0]
     assert gradient.run("copy", dy).tolist() == [2.0]
-    assert gradient.stats() == {"calls": 3, "faults": {}}
+    assert (gradient.stats()["calls"], gradient.stats()["errors"]) == (3, {})
 
 
 def test_gradients_of_a_kernel_that_has_none_are_no_such_kernel(gradient: Runtime, add: Runtime) -> None:
@@ -337,7 +258,7 @@ def test_calls_and_faults_are_counted(faulty: Runtime) -> None:
     for _ in range(2):
         with pytest.raises(errors.Unreachable):
             faulty.run("faulty", x, what=4)
-    assert faulty.stats() == {"calls": 3, "faults": {"Unreachable": 2}}
+    assert (faulty.stats()["calls"], faulty.stats()["errors"]) == (3, {"Unreachable": 2})
 
 
 # ---- arguments that do not fit -------------------------------------------------------------------
@@ -406,6 +327,21 @@ def test_each_fault_has_its_own_error_and_the_next_call_works(
         faulty.run("faulty", x, what=what)
     assert type(caught.value) is error and "backtrace" not in str(caught.value)
     assert faulty.run("faulty", x)[0] == 1
+
+
+@pytest.mark.parametrize(("what", "offset"), [(2, 0xFFFFFFFC), (3, 0x7FFFFFFF)])
+def test_an_access_outside_memory_tells_where(faulty: Runtime, what: int, offset: int) -> None:
+    with pytest.raises(errors.MemoryAccessViolation) as caught:
+        faulty.run("faulty", np.zeros(1, np.float32), what=what)
+    assert (caught.value.offset, caught.value.size, caught.value.kernel) == (offset, None, "faulty")
+
+
+def test_of_bulk_memory_instructions_nobody_knows_where() -> None:
+    fill = """(func (export "copy_forward") (param i32) (result i32)
+      (memory.fill (i32.const 1) (i32.const 0) (i32.const -1)) (i32.const 0))"""
+    with pytest.raises(errors.MemoryAccessViolation) as caught:
+        run_module(module(fill), one_input_spec("copy"), X, {})
+    assert caught.value.offset is None
 
 
 @pytest.mark.parametrize("code", [101, 107])

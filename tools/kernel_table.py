@@ -3,7 +3,7 @@
 
 .venv/bin/python tools/kernel_table.py                        # kernels; keeps the cycles that the table has
 .venv/bin/python tools/kernel_table.py --port emu:rpi_pico    # measures them, on a board with the pack active
-.venv/bin/python tools/kernel_table.py --wasmtime             # flavours; measures both under Wasmtime
+.venv/bin/python tools/kernel_table.py --wasmtime             # flavours and speed; measures on this machine
 .venv/bin/python tools/kernel_table.py --check                # writes nothing; exit code 1 if it is out of date
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -23,8 +24,10 @@ from host.pack.spec import KernelSpec, Param, Tensor
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "kernels.md"
-KERNELS, FLAVOURS = "kernels", "flavours"
+KERNELS, FLAVOURS, SPEED = "kernels", "flavours", "speed"
 HEADINGS = ("id", "inputs", "outputs", "parameters", "formats", "error bound", "cycles an element: AOT", "native C")
+MOST_OVER_NATIVE = 1.3
+"""The aim: wasm takes at most this many times as long as native code, and less than numpy."""
 
 Cycles = Mapping[str, tuple[str, str]]
 """Of a kernel, by id: as AOT code, and as the same C compiled natively."""
@@ -71,9 +74,12 @@ def known_cycles(text: str) -> Cycles:
 
 
 def bench(*options: str) -> dict[str, Any]:
-    """What `host bench` measures."""
+    """What `host bench` measures, numpy on one core and with the BLAS that it chooses itself."""
     command = [sys.executable, "-m", "host", "bench", *options, "--json"]
-    result: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
+    environment = kept | {"OPENBLAS_NUM_THREADS": "1"}
+    finished = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment)
+    result: dict[str, Any] = json.loads(finished.stdout)
     return result
 
 
@@ -85,15 +91,37 @@ def measured_cycles(port: str) -> Cycles:
     }
 
 
-def flavours_table() -> str:
+def flavours_table(measured: Mapping[str, Any]) -> str:
     """Portable against simd128 under Wasmtime."""
     headings = "| kernel | portable, ns an element | simd128 | times faster | epochs on / off, portable | simd128 |\n"
     lines = [headings, "|" + " --- |" * 6 + "\n"]
-    for kernel in bench("--wasmtime")["kernels"]:
+    for kernel in measured["kernels"]:
         portable, simd = kernel["flavours"]["portable"], kernel["flavours"]["simd128"]
         figures = (portable["ns"], simd["ns"], simd["gain"], portable["epochs"], simd["epochs"])
         lines.append(f"| `{kernel['id']}` | {' | '.join(f'{figure:.3g}' for figure in figures)} |\n")
     return "".join(lines)
+
+
+def speed_table(measured: Mapping[str, Any]) -> str:
+    """Wasm against native code and numpy; in bold what misses the aim."""
+    headings = "| kernel | sizes | elements | wasm, ns an element | native | numpy | wasm / native | numpy / wasm |\n"
+    lines = [headings, "|" + " --- |" * 8 + "\n"]
+    for item in measured["speed"]:
+        sizes = ", ".join(map(str, item["symbols"].values()))
+        figures = [figure_text(item[name]) for name in ("wasm", "native", "numpy")]
+        over_native, over_wasm = item["wasm_over_native"], item["numpy_over_wasm"]
+        figures.append(figure_text(over_native, bold=over_native is not None and over_native > MOST_OVER_NATIVE))
+        figures.append(figure_text(over_wasm, bold=over_wasm is not None and over_wasm < 1))
+        lines.append(f"| `{item['id']}` | [{sizes}] | {item['elements']} | {' | '.join(figures)} |\n")
+    return "".join(lines)
+
+
+def figure_text(figure: float | None, bold: bool = False) -> str:
+    """Two digits or three; ``-`` for none."""
+    if figure is None:
+        return "-"
+    text = f"{figure:.0f}" if figure >= 100 else f"{figure:.3g}"
+    return f"**{text}**" if bold else text
 
 
 def replaced(text: str, section: str, make: Callable[[str], str]) -> str:
@@ -107,12 +135,14 @@ def replaced(text: str, section: str, make: Callable[[str], str]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", help="measure cycles on this board (see host devices)")
-    parser.add_argument("--wasmtime", action="store_true", help="measure the flavours")
+    parser.add_argument("--wasmtime", action="store_true", help="measure on this machine")
     parser.add_argument("--check", action="store_true", help="only tell whether the kernels' table is up to date")
     arguments = parser.parse_args()
     text = DOCUMENT.read_text()
     if arguments.wasmtime:
-        new = replaced(text, FLAVOURS, lambda _old: flavours_table())
+        measured = bench("--wasmtime")
+        new = replaced(text, FLAVOURS, lambda _old: flavours_table(measured))
+        new = replaced(new, SPEED, lambda _old: speed_table(measured))
     else:
         port = arguments.port
         new = replaced(text, KERNELS, lambda old: table(measured_cycles(port) if port else known_cycles(old)))

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import rich_click as click
 
-from host.cli import compute, devices, making, packs  # noqa: F401  (each adds its commands to the group)
+from host.cli import bench, compute, devices, making, packs  # noqa: F401  (each adds its commands to the group)
 from host.cli.app import host
 from host.cli.output import console
 from host.errors import HostError, UsageError

@@ -1,9 +1,10 @@
-"""host run, check, bench: kernels at work, on a board and under Wasmtime."""
+"""host run, check: kernels at work, on a board and under Wasmtime."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import rich_click as click
 from rich.console import RenderableType
 
 from host.cli.app import host
-from host.cli.options import command, port_option
+from host.cli.options import command, pack_option, port_option
 from host.cli.output import Output, facts, table
 from host.cli.packs import current_source, default_pack
 from host.errors import NoSuchKernel, UsageError
@@ -21,35 +22,33 @@ from host.pack.spec import KernelSpec, Param
 from host.shapes import array_shape, solve
 
 if TYPE_CHECKING:
-    from host.bench import Costs, KernelCost
     from host.check import Report
     from host.pack import Pack
 
 _SHOWN = 8  # elements of a result that a person sees
 
-_pack_option = click.option(
-    "--pack",
-    type=click.Path(exists=True, path_type=Path),
-    help="Folder or archive; default: this folder's, else the project's.",
-)
-
 
 @command(host, "run")
-@click.argument("kernel")
+@click.argument("words", nargs=-1, required=True, metavar="[PACK] KERNEL")
 @click.option(
     "--input", "files", multiple=True, metavar="[NAME=]FILE.npy", help="An input, in the kernel's order or by name."
 )
 @click.option(
-    "--shape", "shapes", multiple=True, metavar="[NAME=]N,N,...", help="An input of random numbers of this shape."
+    "--shape",
+    "--random",
+    "shapes",
+    multiple=True,
+    metavar="[NAME=]N,N,...",
+    help="An input of random numbers of this shape.",
 )
 @click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter; others have their defaults.")
 @click.option("--seed", default=0, show_default=True, help="Of the random numbers.")
 @click.option("--output", "saved", type=click.Path(dir_okay=False, path_type=Path), help="Save the result as .npy.")
-@_pack_option
+@pack_option
 @click.option("--port", help="Run on this board instead of Wasmtime (see host devices).")
 def run(
     output: Output,
-    kernel: str,
+    words: Sequence[str],
     files: Sequence[str],
     shapes: Sequence[str],
     params: Sequence[str],
@@ -58,13 +57,15 @@ def run(
     pack: Path | None,
     port: str | None,
 ) -> None:
-    """Run KERNEL of a pack once, under Wasmtime or on a board.
+    """Run KERNEL of a pack once, under Wasmtime or on a board. PACK: a folder or archive; default: this folder's,
+    else the project's.
 
-    host run rope_f32 --shape 1,16,4,32 --param theta=500000 --output y.npy
+    host run core-1.0.0.kpack rope_f32 --random 1,16,4,32 --param theta=500000 --output y.npy
     """
     from host.pack import Pack
 
-    opened = Pack.open(pack or default_pack())
+    path, kernel = _pack_and_kernel(words, pack)
+    opened = Pack.open(path)
     if kernel not in opened.kernels:
         raise NoSuchKernel(
             f"{opened.name} {opened.version} has no kernel {kernel!r}; it has {', '.join(opened.kernels)}"
@@ -74,21 +75,43 @@ def run(
     values = dict(_param(spec, text) for text in params)
     try:
         solve(spec, {name: None if array is None else array.shape for name, array in inputs.items()})
-        where, result = _on_board(port, spec, inputs, values) if port else _under_wasmtime(opened, spec, inputs, values)
+        done = _on_board(port, spec, inputs, values) if port else _under_wasmtime(opened, spec, inputs, values)
     except (TypeError, ValueError) as error:  # what the user gave does not fit the kernel
         raise UsageError(str(error)) from error
+    result = done.result
     if saved:
         np.save(saved, result)
     data = {
+        "pack": f"{opened.name} {opened.version}",
         "kernel": kernel,
-        "where": where,
+        "where": done.where,
+        "seconds": done.seconds,
         "shape": list(result.shape),
         "dtype": result.dtype.name,
         "sha256": hashlib.sha256(result.tobytes()).hexdigest(),
         "output": str(saved) if saved else None,
     }
     first = " ".join(map(str, result.ravel()[:_SHOWN])) + (" …" if result.size > _SHOWN else "")
-    output.result(data, facts({**data, "values": first}))
+    output.result(data, facts({**data, "seconds": f"{done.seconds:.6f}", "values": first}))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Done:
+    """A call's result, where it ran, and what it took: with the copies of its arrays, to a board over the port."""
+
+    where: str
+    result: np.ndarray
+    seconds: float
+
+
+def _pack_and_kernel(words: Sequence[str], option: Path | None) -> tuple[Path, str]:
+    """What ``[PACK] KERNEL`` and --pack say. Raises UsageError."""
+    *before, kernel = words
+    if len(before) > 1 or (before and option):
+        raise UsageError(f"give one pack and one kernel, not {' '.join(words)}" + (" and --pack" if option else ""))
+    if before and not Path(before[0]).exists():
+        raise UsageError(f"there is no pack {before[0]}, neither folder nor archive")
+    return Path(before[0]) if before else option or default_pack(), kernel
 
 
 def _inputs(
@@ -158,21 +181,24 @@ def _value(param: Param, text: str) -> float | int | bool:
 
 def _under_wasmtime(
     pack: Pack, spec: KernelSpec, inputs: dict[str, np.ndarray | None], params: dict[str, Any]
-) -> tuple[str, np.ndarray]:
+) -> _Done:
     from host.runtime import Runtime
+    from host.security_counters import MemoryCounters
 
-    with Runtime() as runtime:
+    with Runtime(counters=MemoryCounters()) as runtime:
         runtime.install(pack)
-        return "wasmtime", runtime.run(spec.id, *inputs.values(), **params)
+        begin = time.perf_counter()
+        result = runtime.run(spec.id, *inputs.values(), **params)
+        return _Done("wasmtime", result, time.perf_counter() - begin)
 
 
-def _on_board(
-    port: str, spec: KernelSpec, inputs: dict[str, np.ndarray | None], params: dict[str, Any]
-) -> tuple[str, np.ndarray]:
+def _on_board(port: str, spec: KernelSpec, inputs: dict[str, np.ndarray | None], params: dict[str, Any]) -> _Done:
     from host.board import connect
 
     with connect(port) as board:
-        return board.port, board.run(spec.id, list(inputs.values()), params)
+        begin = time.perf_counter()
+        result = board.run(spec.id, list(inputs.values()), params)
+        return _Done(board.port, result, time.perf_counter() - begin)
 
 
 @command(host, "check")
@@ -180,7 +206,7 @@ def _on_board(
 @click.option("--seed", default=1, show_default=True, help="The same seed gives the same cases.")
 @click.option("--count", default=200, show_default=True, type=click.IntRange(min=1), help="Cases for each kernel.")
 @click.option("--kernel", "only", multiple=True, metavar="ID", help="Check only this kernel; may be repeated.")
-@_pack_option
+@pack_option
 @click.option(
     "--reference",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -205,13 +231,18 @@ def check(
     from host.pack import Pack
     from host.reference import REFERENCES, read
     from host.runtime import Runtime
+    from host.security_counters import MemoryCounters
 
     opened = Pack.open(pack or default_pack())
     own = reference or (None if pack else _references_here())
     if own:
         output.note(f"Running {own} for its references")
     references = {**REFERENCES, **(read(own) if own else {})}
-    with connect(port) as board, Runtime() as runtime, output.progress("checking", unit="cases") as progress:
+    with (
+        connect(port) as board,
+        Runtime(counters=MemoryCounters()) as runtime,
+        output.progress("checking", unit="cases") as progress,
+    ):
         board.soft_reset()  # tensors that a session at the REPL left would take the largest cases' room
         status = board.require_pack(opened)
         runtime.install(opened)
@@ -268,103 +299,3 @@ def _check_tables(report: Report) -> list[RenderableType]:
         *examples,
         verdict,
     ]
-
-
-@command(host, "bench")
-@port_option
-@click.option("--wasmtime", is_flag=True, help="Measure this machine instead: nanoseconds of each flavour.")
-@_pack_option
-def bench(output: Output, port: str | None, wasmtime: bool, pack: Path | None) -> None:
-    """Measure cycles on a board: AOT, native C and MicroPython; what a call costs; flash and RAM.
-
-    MicroPython on the board starts anew.
-    """
-    from host.pack import Pack
-
-    if wasmtime and port:
-        raise UsageError("--wasmtime measures this machine, --port a board: give one of them")
-    opened = Pack.open(pack or default_pack())
-    if wasmtime:
-        _bench_wasmtime(output, opened)
-    else:
-        _bench_board(output, opened, port)
-
-
-def _bench_wasmtime(output: Output, pack: Pack) -> None:
-    from host.bench_wasmtime import run_bench
-
-    costs = run_bench(pack, lambda what: output.note(f"measuring {what}"))
-    data = {"pack": f"{pack.name} {pack.version}", "kernels": [cost.to_json() for cost in costs]}
-    rows = [
-        (cost.id, cost.elements, name, *map(_rounded, (flavour.ns, cost.gain(name), flavour.epochs)))
-        for cost in costs
-        for name, flavour in cost.flavours.items()
-    ]
-    columns = ["elements>", "flavour", "ns an element>", "portable / flavour>", "epochs on / off>"]
-    output.result(data, table("under Wasmtime", *columns, rows=rows))
-
-
-def _bench_board(output: Output, pack: Pack, port: str | None) -> None:
-    from host.bench import run_bench
-    from host.board import connect
-
-    with connect(port) as board:
-        board.soft_reset()
-        costs = run_bench(board, pack, lambda what: output.note(f"measuring {what}"))
-    data = {
-        **dataclasses.asdict(costs),
-        "kernels": [dataclasses.asdict(cost) | _ratios(cost) for cost in costs.kernels],
-    }
-    output.result(data, *_bench_tables(costs))
-
-
-def _ratios(cost: KernelCost) -> dict[str, float | None]:
-    """How much slower AOT is than native C, and how much faster than MicroPython."""
-    return {
-        "aot_over_native": cost.aot / cost.native if cost.native else None,
-        "micropython_over_aot": cost.micropython / cost.aot if cost.micropython else None,
-    }
-
-
-def _bench_tables(costs: Costs) -> list[RenderableType]:
-    kernels = [
-        (cost.id, cost.elements, *map(_rounded, (cost.aot, cost.native, cost.micropython, *_ratios(cost).values())))
-        for cost in costs.kernels
-    ]
-    calls = costs.calls
-    rows = [
-        ("an empty kernel, run by the engine alone", calls.engine),
-        ("an empty kernel, f = kern.bind(...); f()", calls.bind),
-        ("an empty kernel, kern.<op>(x, out=y)", calls.op_out),
-        ("an empty kernel, kern.<op>(x), which makes its output", calls.op),
-        ("an empty C function", calls.c_function),
-        ("an empty Python function", calls.python_function),
-    ]
-    sizes = [(part, *size.values()) for part, size in costs.sizes.items()]
-    headings = [f"{name}>" for name in next(iter(costs.sizes.values()), {})]
-    return [
-        table(
-            "cycles an element",
-            "elements>",
-            "AOT>",
-            "native C>",
-            "MicroPython>",
-            "AOT / native>",
-            "MicroPython / AOT>",
-            rows=kernels,
-        ),
-        "",
-        table(
-            "a call from a Python loop, the loop taken off",
-            "cycles>",
-            rows=[(name, _rounded(cycles)) for name, cycles in rows],
-        ),
-        "",
-        table("bytes of", *headings, rows=sizes),
-    ]
-
-
-def _rounded(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import rich_click as click
@@ -59,3 +60,10 @@ port_option = click.option(
     help="Path, id:SERIAL, vid:pid[:serial] or emu:BOARD. Default: HOST_PORT, else the only device.",
 )
 """Which board; see host.ports."""
+
+pack_option = click.option(
+    "--pack",
+    type=click.Path(exists=True, path_type=Path),
+    help="Folder or archive; default: this folder's, else the project's.",
+)
+"""Which pack; see host.cli.packs.default_pack."""

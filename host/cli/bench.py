@@ -1,0 +1,162 @@
+"""host bench: what kernels cost, on a board and on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import rich_click as click
+from rich.console import RenderableType
+
+from host import project
+from host.cli.app import host
+from host.cli.options import command, pack_option, port_option
+from host.cli.output import Output, table
+from host.cli.packs import current_source, default_pack
+from host.errors import UsageError
+
+if TYPE_CHECKING:
+    from host.bench import Costs, KernelCost
+    from host.bench_overhead import CallOverhead
+    from host.bench_speed import Comparison
+    from host.pack import Pack, PackSource
+
+
+@command(host, "bench")
+@port_option
+@click.option("--wasmtime", is_flag=True, help="Measure this machine instead: nanoseconds of each flavour.")
+@pack_option
+def bench(output: Output, port: str | None, wasmtime: bool, pack: Path | None) -> None:
+    """Measure cycles on a board: AOT, native C and MicroPython; what a call costs; flash and RAM.
+
+    MicroPython on the board starts anew.
+    """
+    from host.pack import Pack
+
+    if wasmtime and port:
+        raise UsageError("--wasmtime measures this machine, --port a board: give one of them")
+    opened = Pack.open(pack or default_pack())
+    if wasmtime:
+        _bench_wasmtime(output, opened)
+    else:
+        _bench_board(output, opened, port)
+
+
+def _bench_wasmtime(output: Output, pack: Pack) -> None:
+    from host.bench_overhead import run_overhead
+    from host.bench_speed import run_comparison
+    from host.bench_wasmtime import run_bench
+
+    costs = run_bench(pack, lambda what: output.note(f"measuring {what}"))
+    compared = run_comparison(pack, _source_of(pack), lambda what: output.note(f"comparing {what}"))
+    overheads = run_overhead(pack, lambda what: output.note(f"calling {what}"))
+    data = {
+        "pack": f"{pack.name} {pack.version}",
+        "kernels": [cost.to_json() for cost in costs],
+        "speed": [comparison.to_json() for comparison in compared],
+        "overhead": [overhead.to_json() for overhead in overheads],
+    }
+    rows = [
+        (cost.id, cost.elements, name, *map(_rounded, (flavour.ns, cost.gain(name), flavour.epochs)))
+        for cost in costs
+        for name, flavour in cost.flavours.items()
+    ]
+    columns = ["elements>", "flavour", "ns an element>", "portable / flavour>", "epochs on / off>"]
+    flavours = table("under Wasmtime", *columns, rows=rows)
+    output.result(data, flavours, "", _speed_table(compared), "", _overhead_table(overheads))
+
+
+def _source_of(pack: Pack) -> PackSource | None:
+    """What ``pack`` was built of, if it is in the current folder or the project's own."""
+    from host.pack import read_source
+
+    for folder in filter(None, (current_source(), project.root() / "kernels_aot")):
+        source = read_source(folder)
+        if (source.name, source.version) == (pack.name, pack.version):
+            return source
+    return None
+
+
+def _speed_table(compared: Sequence[Comparison]) -> RenderableType:
+    rows = []
+    for item in compared:
+        figures = (item.wasm, item.native, item.numpy, item.wasm_over_native, item.numpy_over_wasm)
+        shown = ["-" if figure is None else f"{figure:.3g}" for figure in figures]
+        rows.append((item.id, ",".join(map(str, item.symbols.values())), item.elements, *shown))
+    headings = ["wasm>", "native>", "numpy>", "wasm / native>", "numpy / wasm>"]
+    return table("ns an element", "sizes", "elements>", *headings, rows=rows)
+
+
+def _overhead_table(overheads: Sequence[CallOverhead]) -> RenderableType:
+    columns = ("own", "public", "run", "run_tensors", "bound", "batch")
+    rows = [(item.id, *(f"{getattr(item, name):.2f}" for name in columns)) for item in overheads]
+    headings = ["own time>", "+ Func.__call__>", "+ run>", "+ run on tensors>", "+ bound>", "+ each of a batch>"]
+    return table("microseconds a call", *headings, rows=rows)
+
+
+def _bench_board(output: Output, pack: Pack, port: str | None) -> None:
+    from host.bench import run_bench
+    from host.board import connect
+
+    with connect(port) as board:
+        board.soft_reset()
+        costs = run_bench(board, pack, lambda what: output.note(f"measuring {what}"))
+    data = {
+        **dataclasses.asdict(costs),
+        "kernels": [dataclasses.asdict(cost) | _ratios(cost) for cost in costs.kernels],
+    }
+    output.result(data, *_bench_tables(costs))
+
+
+def _ratios(cost: KernelCost) -> dict[str, float | None]:
+    """How much slower AOT is than native C, and how much faster than MicroPython."""
+    return {
+        "aot_over_native": cost.aot / cost.native if cost.native else None,
+        "micropython_over_aot": cost.micropython / cost.aot if cost.micropython else None,
+    }
+
+
+def _bench_tables(costs: Costs) -> list[RenderableType]:
+    kernels = [
+        (cost.id, cost.elements, *map(_rounded, (cost.aot, cost.native, cost.micropython, *_ratios(cost).values())))
+        for cost in costs.kernels
+    ]
+    calls = costs.calls
+    rows = [
+        ("an empty kernel, run by the engine alone", calls.engine),
+        ("an empty kernel, f = kern.bind(...); f()", calls.bind),
+        ("an empty kernel, kern.<op>(x, out=y)", calls.op_out),
+        ("an empty kernel, kern.<op>(x), which makes its output", calls.op),
+        ("an empty C function", calls.c_function),
+        ("an empty Python function", calls.python_function),
+    ]
+    sizes = [(part, *size.values()) for part, size in costs.sizes.items()]
+    headings = [f"{name}>" for name in next(iter(costs.sizes.values()), {})]
+    return [
+        table(
+            "cycles an element",
+            "elements>",
+            "AOT>",
+            "native C>",
+            "MicroPython>",
+            "AOT / native>",
+            "MicroPython / AOT>",
+            rows=kernels,
+        ),
+        "",
+        table(
+            "a call from a Python loop, the loop taken off",
+            "cycles>",
+            rows=[(name, _rounded(cycles)) for name, cycles in rows],
+        ),
+        "",
+        table("bytes of", *headings, rows=sizes),
+    ]
+
+
+def _rounded(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
