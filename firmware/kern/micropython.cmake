@@ -166,7 +166,8 @@ set(KERN_SOURCES
     ${KERN_DIR}/guard_rp2040.c
 )
 add_library(usermod_kern INTERFACE)
-target_sources(usermod_kern INTERFACE ${KERN_SOURCES} ${KERN_DIR}/guard_armv6m.S)
+# The header too: names of exceptions are in it, and MicroPython collects names anew only when a source changes.
+target_sources(usermod_kern INTERFACE ${KERN_SOURCES} ${KERN_DIR}/guard_armv6m.S ${KERN_GENERATED}/kern_errors.h)
 target_include_directories(usermod_kern INTERFACE
     ${KERN_DIR}
     ${KERN_GENERATED}
