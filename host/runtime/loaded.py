@@ -12,17 +12,12 @@ from host.pack.manifest import Manifest, ManifestKernel
 from host.pack.spec import KernelSpec
 from host.runtime.engine import KernelEngine
 from host.runtime.kernel import Kernel
+from host.upgrade import Upgradable
 
 
-class PackLike(Protocol):
+class PackLike(Upgradable, Protocol):
     """What `Runtime.install` needs of a pack; `host.pack.Pack` is one."""
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def version(self) -> str: ...
-    @property
-    def security_counter(self) -> int: ...
     @property
     def manifest(self) -> Manifest: ...
     @property
