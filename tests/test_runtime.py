@@ -19,6 +19,7 @@ from wat_kernels import (
     COPY,
     COPY_WIDE,
     F32,
+    FAULTS,
     FAULTY,
     FOREVER,
     INFO,
@@ -296,26 +297,6 @@ def test_tensors_beyond_the_kernel_s_pages_are_a_memory_error(faulty: Runtime) -
 
 
 # ---- faults --------------------------------------------------------------------------------------
-
-FAULTS = {
-    1: errors.EpochDeadline,
-    2: errors.MemoryAccessViolation,
-    3: errors.MemoryAccessViolation,
-    4: errors.Unreachable,
-    5: errors.IntegerDivideByZero,
-    6: errors.IntegerOverflow,
-    7: errors.InvalidConversion,
-    8: errors.StackOverflow,
-    9: errors.IndirectCallTypeMismatch,
-    10: errors.UndefinedElement,
-    101: errors.InvalidInput,
-    102: errors.InvalidOutput,
-    103: errors.InvalidParams,
-    104: errors.KernelOutOfMemory,
-    105: errors.KernelNotImplemented,
-    106: errors.KernelInternalError,
-    107: errors.KernelTrap,
-}
 
 
 @pytest.mark.parametrize("what, error", FAULTS.items())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from wat_kernels import FAULTY, OnePack, module, one_input_spec
+from wat_kernels import FAULTS, FAULTY, OnePack, module, one_input_spec
 
 from host import errors
 from host.pack.spec import Param
@@ -33,20 +33,7 @@ def faulty(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     fastcall._is_written_for.cache_clear()
 
 
-ENDS = {
-    1: errors.EpochDeadline,
-    2: errors.MemoryAccessViolation,
-    3: errors.MemoryAccessViolation,
-    4: errors.Unreachable,
-    5: errors.IntegerDivideByZero,
-    6: errors.IntegerOverflow,
-    7: errors.InvalidConversion,
-    8: errors.StackOverflow,
-    9: errors.IndirectCallTypeMismatch,
-    10: errors.UndefinedElement,
-    103: errors.InvalidParams,
-    150: errors.KernelTrap,
-}
+ENDS = {**FAULTS, 150: errors.KernelTrap}
 
 
 def test_results_codes_and_traps_are_the_same(faulty: Runtime) -> None:

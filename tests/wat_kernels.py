@@ -9,6 +9,7 @@ from kernel_builds import bare_manifest
 from numpy.typing import NDArray
 from wasmtime import wat2wasm
 
+from host import errors
 from host.pack.flavours import FLAVOURS
 from host.pack.manifest import Manifest, ManifestKernel, Module
 from host.pack.spec import DTYPES, Dim, DType, KernelSpec, KnownAnswer, Limits, Param, Region, Tensor
@@ -69,6 +70,28 @@ COPY_WIDE = """
 
 FOREVER = "(loop $again (br $again))"
 INFO = struct.pack("<II24s24s", 56, 1, b"copy", b"1.0.0")
+
+
+# What FAULTY does for each value of its parameter, and the error that this is.
+FAULTS = {
+    1: errors.EpochDeadline,
+    2: errors.MemoryAccessViolation,
+    3: errors.MemoryAccessViolation,
+    4: errors.Unreachable,
+    5: errors.IntegerDivideByZero,
+    6: errors.IntegerOverflow,
+    7: errors.InvalidConversion,
+    8: errors.StackOverflow,
+    9: errors.IndirectCallTypeMismatch,
+    10: errors.UndefinedElement,
+    101: errors.InvalidInput,
+    102: errors.InvalidOutput,
+    103: errors.InvalidParams,
+    104: errors.KernelOutOfMemory,
+    105: errors.KernelNotImplemented,
+    106: errors.KernelInternalError,
+    107: errors.KernelTrap,
+}
 
 
 def module(

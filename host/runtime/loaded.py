@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from host import compatibility
+from host.compatibility import CompatibilityChecker
 from host.errors import HealthCheckFailed, NoSuchKernel
 from host.pack.manifest import Manifest, ManifestKernel
 from host.pack.spec import KernelSpec
@@ -71,8 +71,9 @@ def load(engine: KernelEngine, pack: PackLike) -> Loaded:
     Raises RuntimeTooOld, MissingFeature and LoadError.
     """
     kernels, backward = {}, {}
+    checker = CompatibilityChecker.of_this_host(engine.settings.features)
     for id, spec in pack.kernels.items():
-        wasm = pack.wasm(id, compatibility.choose(pack.kernel(id), engine.settings.features))
+        wasm = pack.wasm(id, checker.choose(pack.kernel(id)))
         kernels[id] = Kernel(engine, wasm, spec)
         if (gradients := spec.of_backward()) is not None:
             backward[id] = Kernel(engine, wasm, gradients)
