@@ -17,7 +17,7 @@ class Size:
 
 
 _PARTS = (
-    ("module kern", r"/firmware/kern/(?!wamr_platform)|libkern_engine\.a\(engine"),
+    ("module kern", r"/firmware/kern/(?!wamr_platform)|libkern_engine\.a\((engine|instance)"),
     ("kernel references", r"natives/"),
     ("WAMR", r"libkern_wamr\.a|libkern_engine\.a\((platform|symbols)"),
     ("exact floats", r"softfloat/|libkern_engine\.a\(floats"),

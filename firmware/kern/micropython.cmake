@@ -75,6 +75,7 @@ target_compile_options(kern_wamr PRIVATE -Os -w -ffunction-sections -fdata-secti
 # What stands between our code and WAMR's internals.
 add_library(kern_engine STATIC
     ${KERN_DIR}/engine.c
+    ${KERN_DIR}/instance.c
     ${KERN_DIR}/floats.c
     ${KERN_DIR}/wamr_platform/platform.c
     ${KERN_DIR}/wamr_platform/symbols.c
