@@ -17,6 +17,7 @@ from host import firmware_files, parts, project, steps
 from host.boards import Board
 from host.errors import BuildError
 from host.firmware_sizes import read_map
+from host.firmware_variants import RELEASE, Variant
 from host.pack.keys import PublicKey
 from host.pack.source import read_source
 
@@ -36,48 +37,49 @@ class FirmwareBuild:
     version: str
 
 
-def build_firmware(board: Board, keys: Sequence[PublicKey]) -> FirmwareBuild:
+def build_firmware(board: Board, keys: Sequence[PublicKey], variant: Variant = RELEASE) -> FirmwareBuild:
     """Build the firmware of ``board`` that trusts ``keys``, unless it is there already.
 
     Raises BuildError with the tools' output, PartMissing for a part that cannot be had.
     """
-    folder = _folder(board)
+    folder = _folder(board, variant)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of two processes, one builds and the other waits
-        return _build(board, keys, folder)
+        return _build(board, keys, variant, folder)
 
 
-def _build(board: Board, keys: Sequence[PublicKey], folder: Path) -> FirmwareBuild:
+def _build(board: Board, keys: Sequence[PublicKey], variant: Variant, folder: Path) -> FirmwareBuild:
     built = FirmwareBuild(
         uf2=folder / "firmware.uf2",
         elf=folder / "cmake" / "firmware.elf",
         bin=folder / "cmake" / "firmware.bin",
-        build_id=_build_id(board, keys),
+        build_id=_build_id(board, keys, variant),
         version=_version(),
     )
     facts = folder / "firmware.json"
     if _is_current(built, facts) and not any(parts.override(parts.get(name)) for name in _PARTS):
         return built
     facts.unlink(missing_ok=True)
-    with steps.step(f"firmware for {board.name}") as show:
-        _write_inputs(board, keys, built.build_id, folder)
+    with steps.step(f"{variant.name} firmware for {board.name}") as show:
+        _write_inputs(board, keys, variant, built.build_id, folder)
         _compile(board, folder, show)
         _make_uf2(board, built, show)
-    facts.write_text(json.dumps(_facts(board, built, keys), indent=2) + "\n")
+    facts.write_text(json.dumps(_facts(board, built, keys, variant), indent=2) + "\n")
     return built
 
 
-def size_report(board: Board) -> dict[str, dict[str, int]]:
+def size_report(board: Board, variant: Variant = RELEASE) -> dict[str, dict[str, int]]:
     """Flash and RAM in bytes by part of the firmware that `build_firmware` made, from the linker's map."""
-    path = _folder(board) / "cmake" / "firmware.elf.map"
+    path = _folder(board, variant) / "cmake" / "firmware.elf.map"
     if not path.is_file():
         raise BuildError(f"no firmware for {board.name}; make it with: host build {board.name}")
     return {part: asdict(size) for part, size in read_map(path.read_text(), board).items()}
 
 
-def _folder(board: Board) -> Path:
-    return project.build_dir() / "firmware" / board.name
+def _folder(board: Board, variant: Variant) -> Path:
+    name = board.name if variant == RELEASE else f"{board.name}-{variant.name}"
+    return project.build_dir() / "firmware" / name
 
 
 def _version() -> str:
@@ -92,14 +94,15 @@ def _is_current(built: FirmwareBuild, facts: Path) -> bool:
     return bool(known["build_id"] == built.build_id and known["uf2_sha256"] == _sha256(built.uf2))
 
 
-def _facts(board: Board, built: FirmwareBuild, keys: Sequence[PublicKey]) -> Mapping[str, object]:
+def _facts(board: Board, built: FirmwareBuild, keys: Sequence[PublicKey], variant: Variant) -> Mapping[str, object]:
     return {
         "board": board.name,
+        "variant": variant.name,
         "build_id": built.build_id,
         "version": built.version,
         "uf2_sha256": _sha256(built.uf2),
         "keys": [key.key_id.hex() for key in keys],
-        "sizes": size_report(board),
+        "sizes": size_report(board, variant),
     }
 
 
@@ -112,19 +115,27 @@ def _inputs(board: Board) -> Iterator[Path]:
     for folder in (root / "firmware", root / "kernels_aot", board.folder):
         yield from sorted(path for path in folder.rglob("*") if path.is_file())
     package = root / "host"
-    names = ("errors.py", "firmware.py", "firmware_files.py", "pack/spec.py", "pack/image.py", "pack/params_header.py")
+    names = (
+        "errors.py",
+        "firmware.py",
+        "firmware_files.py",
+        "firmware_variants.py",
+        "pack/spec.py",
+        "pack/image.py",
+        "pack/params_header.py",
+    )
     yield from (package / name for name in names)
     yield root / "tools" / "parts.toml"
 
 
-def _build_id(board: Board, keys: Sequence[PublicKey]) -> str:
-    """Hash of all inputs: this repository's files, the parts, the compiler, the keys."""
+def _build_id(board: Board, keys: Sequence[PublicKey], variant: Variant) -> str:
+    """Hash of all inputs: this repository's files, the parts, the compiler, the keys, the variant."""
     digest = hashlib.sha256()
     for path in _inputs(board):
         digest.update(f"{path.relative_to(project.root())} {_sha256(path)}\n".encode())
     for name in _PARTS:
         digest.update(f"{name} {parts.override(parts.get(name))}\n".encode())
-    digest.update(f"{_version()} {_compiler()}\n".encode())
+    digest.update(f"{_version()} {_compiler()} {variant}\n".encode())
     for key in keys:
         digest.update(key.raw)
     return digest.hexdigest()[:16]
@@ -134,7 +145,7 @@ def _compiler() -> str:
     return steps.run(["arm-none-eabi-gcc", "--version"], lambda _line: None).splitlines()[0]
 
 
-def _write_inputs(board: Board, keys: Sequence[PublicKey], build_id: str, folder: Path) -> None:
+def _write_inputs(board: Board, keys: Sequence[PublicKey], variant: Variant, build_id: str, folder: Path) -> None:
     port = parts.path("micropython") / "ports" / board.port
     source = read_source(project.root() / "kernels_aot")
     generated = {
@@ -142,7 +153,7 @@ def _write_inputs(board: Board, keys: Sequence[PublicKey], build_id: str, folder
         "kern_errors.h": firmware_files.errors_header(),
         "kern_dtypes.h": firmware_files.dtypes_header(),
         "kern_keys.h": firmware_files.keys_header(keys),
-        "kern_build.h": firmware_files.build_header(build_id),
+        "kern_build.h": firmware_files.build_header(build_id, variant),
         "memmap.ld": firmware_files.linker_script(port / f"memmap_mp_{board.chip.lower()}.ld", board),
         **firmware_files.native_files(source),
     }

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from host.boards import Board
 from host.errors import BuildError, board_errors
+from host.firmware_variants import Variant
 from host.pack import image
 from host.pack.keys import PublicKey
 from host.pack.params_header import file_name, params_header
@@ -105,9 +106,9 @@ def native_files(source: PackSource) -> Mapping[str, str]:
     }
 
 
-def build_header(build_id: str) -> str:
+def build_header(build_id: str, variant: Variant) -> str:
     """``kern_build.h``: in a file of its own, since it changes with every build."""
-    return _header("kern_build.h", [f'#define KERN_BUILD "{build_id}"'])
+    return _header("kern_build.h", [f'#define KERN_BUILD "{build_id}"', f'#define KERN_VARIANT "{variant.name}"'])
 
 
 def linker_script(port_script: Path, board: Board) -> str:

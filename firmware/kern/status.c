@@ -36,9 +36,10 @@ static mp_obj_t room(uint32_t size, uint32_t free) {
 
 static mp_obj_t kern_status(void) {
     uint32_t pool_size, pool_free;
-    mp_obj_t dict = mp_obj_new_dict(13);
+    mp_obj_t dict = mp_obj_new_dict(14);
     store(dict, MP_QSTR_version, mp_obj_new_str_from_cstr(KERN_VERSION));
     store(dict, MP_QSTR_build, mp_obj_new_str_from_cstr(KERN_BUILD));
+    store(dict, MP_QSTR_variant, mp_obj_new_str_from_cstr(KERN_VARIANT));
     store(dict, MP_QSTR_board, mp_obj_new_str_from_cstr(KERN_BOARD));
     store(dict, MP_QSTR_target, mp_obj_new_str_from_cstr(KERN_TARGET));
     store(dict, MP_QSTR_abi, from_uint(KERN_ABI));

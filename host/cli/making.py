@@ -44,16 +44,22 @@ def list_boards(output: Output) -> None:
 
 @command(host, "build")
 @board_argument
-def build(output: Output, board: Board) -> None:
+@click.option(
+    "--debug", "variant", flag_value="debug", default="release", help="With WAMR's interpreter, assertions and log."
+)
+@click.option("--bench", "variant", flag_value="bench", help="With a native reference of every kernel, for host bench.")
+def build(output: Output, board: Board, variant: str) -> None:
     """Build firmware for BOARD that trusts your keys."""
     from host import firmware
+    from host.firmware_variants import VARIANTS
     from host.pack import keys
 
     if not keys.public_keys():
         default_key(output)
-    built = firmware.build_firmware(board, keys.public_keys())
+    built = firmware.build_firmware(board, keys.public_keys(), VARIANTS[variant])
     data = {
         "board": board.name,
+        "variant": variant,
         "version": built.version,
         "build": built.build_id,
         "uf2": str(built.uf2),
