@@ -15,7 +15,7 @@ from pathlib import Path
 
 from host import firmware_files, parts, project, steps
 from host.boards import Board
-from host.errors import BuildError
+from host.errors import BuildError, UsageError
 from host.firmware_sizes import read_map
 from host.firmware_variants import RELEASE, Variant
 from host.pack.keys import PublicKey
@@ -75,6 +75,19 @@ def size_report(board: Board, variant: Variant = RELEASE) -> dict[str, dict[str,
     if not path.is_file():
         raise BuildError(f"no firmware for {board.name}; make it with: host build {board.name}")
     return {part: asdict(size) for part, size in read_map(path.read_text(), board).items()}
+
+
+def built_elf(board: Board, variant: Variant, build_id: str) -> Path:
+    """The ELF file of the firmware of that build, its map beside it. Raises UsageError when it is not here."""
+    folder = _folder(board, variant)
+    facts, elf = folder / "firmware.json", folder / "cmake" / "firmware.elf"
+    if not facts.is_file() or json.loads(facts.read_text())["build_id"] != build_id:
+        option = "" if variant == RELEASE else f" --{variant.name}"
+        raise UsageError(
+            f"the board runs build {build_id}, which is not the one in {folder}; "
+            f"put that there with: host build {board.name}{option} && host flash --board {board.name}"
+        )
+    return elf
 
 
 def _folder(board: Board, variant: Variant) -> Path:

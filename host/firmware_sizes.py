@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from host.boards import Board
@@ -31,20 +32,35 @@ _INPUT = re.compile(
 )
 
 
-def read_map(text: str, board: Board) -> dict[str, Size]:
-    """Sizes by part, the fixed regions of RAM that kernels use, and the total; of a GNU ld map file."""
+@dataclass(frozen=True)
+class Placed:
+    """An input section and where the linker put it."""
+
+    section: str
+    address: int
+    size: int
+    part: str
+
+
+def placed_sections(text: str) -> Iterator[Placed]:
+    """Every input section of a GNU ld map file, with the part of the firmware that it belongs to."""
     used = text.partition("Linker script and memory map")[2].partition("\nCross Reference Table")[0]
     joined = re.sub(r"^( \S+)\n\s+(?=0x)", r"\1 ", used, flags=re.M)
+    for match in _INPUT.finditer(joined):
+        part = next(name for name, pattern in _PARTS if re.search(pattern, match["object"]))
+        yield Placed(match["section"], int(match["address"], 16), int(match["size"], 16), part)
+
+
+def read_map(text: str, board: Board) -> dict[str, Size]:
+    """Sizes by part, the fixed regions of RAM that kernels use, and the total; of a GNU ld map file."""
     flash: dict[str, int] = dict.fromkeys((name for name, _ in _PARTS), 0)
     ram = dict(flash)
-    for match in _INPUT.finditer(joined):
-        address, size = int(match["address"], 16), int(match["size"], 16)
-        part = next(name for name, pattern in _PARTS if re.search(pattern, match["object"]))
-        in_flash = board.flash.address <= address < board.flash.address + board.flash.size
-        in_ram = 0x20000000 <= address < 0x20000000 + board.memory.ram
-        uninitialised = match["section"].startswith((".bss", ".uninitialized", ".heap", ".stack", "COMMON"))
-        flash[part] += size if in_flash or (in_ram and not uninitialised) else 0
-        ram[part] += size if in_ram and not match["section"].startswith((".heap", ".stack")) else 0
+    for placed in placed_sections(text):
+        in_flash = board.flash.address <= placed.address < board.flash.address + board.flash.size
+        in_ram = 0x20000000 <= placed.address < 0x20000000 + board.memory.ram
+        uninitialised = placed.section.startswith((".bss", ".uninitialized", ".heap", ".stack", "COMMON"))
+        flash[placed.part] += placed.size if in_flash or (in_ram and not uninitialised) else 0
+        ram[placed.part] += placed.size if in_ram and not placed.section.startswith((".heap", ".stack")) else 0
     memory = board.memory
     sizes = {part: Size(flash[part], ram[part]) for part in flash}
     sizes["arena"] = Size(0, memory.arena_size)

@@ -160,3 +160,65 @@ def _rounded(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+@command(host, "profile")
+@click.argument("kernel")
+@port_option
+@click.option("--calls", default=10, show_default=True, type=click.IntRange(1, 10000), help="How many to count.")
+@click.option("--reference", is_flag=True, help="The firmware's own implementation instead of the pack's.")
+@click.option(
+    "--save",
+    "saved",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Flame graph: speedscope's .json, else stacks.",
+)
+@click.option("--top", default=20, show_default=True, type=click.IntRange(1), help="Functions shown.")
+@pack_option
+def profile(
+    output: Output,
+    kernel: str,
+    port: str | None,
+    calls: int,
+    reference: bool,
+    saved: Path | None,
+    top: int,
+    pack: Path | None,
+) -> None:
+    """Show where an emulated board's cycles go during calls of KERNEL, function by function.
+
+    Cycles are counted, not sampled. MicroPython on the board starts anew.
+    """
+    from host import ports
+    from host import profile as profiler
+    from host.board import connect
+    from host.pack import Pack
+
+    opened = Pack.open(pack or default_pack())
+    meant = ports.resolve(port)
+    if not meant.startswith(ports.EMULATED):
+        raise UsageError(f"{meant} is no emulated board, which alone can count cycles; use --port emu:rpi_pico")
+    with ports.emulated(meant) as running, connect(meant) as board:
+        board.soft_reset()
+        result = profiler.run_profile(board, running.profile, opened, kernel, calls, reference)
+    if saved:
+        profiler.save(result, saved)
+    awake = sum(function.cycles for function in result.functions)
+    parts = [(part, cycles, f"{cycles / awake:.1%}") for part, cycles in result.parts()]
+    shown = [(item.name, item.part, item.cycles, f"{item.cycles / awake:.1%}") for item in result.functions[:top]]
+    data = {
+        "kernel": kernel,
+        "calls": calls,
+        "elements": result.elements,
+        "cycles": result.cycles,
+        "last_call": result.last_call,
+        "parts": dict(result.parts()),
+        "functions": [dataclasses.asdict(function) for function in result.functions],
+        "saved": str(saved) if saved else None,
+    }
+    output.result(
+        data,
+        table(f"{calls} calls of {kernel}", "cycles>", "share>", rows=parts),
+        "",
+        table("function", "part", "cycles>", "share>", rows=shown),
+    )

@@ -43,6 +43,12 @@ class Running:
         """Path of the boot ROM's drive; the folder exists while the board is in BOOTSEL."""
         return self.folder / self._drive_label
 
+    @property
+    def profile(self) -> Path:
+        """Path of what the emulator's profiler counted last (tools/emulator/profiler.mjs)."""
+        flash = Path(json.loads((self.folder / "info.json").read_text())["flash"])
+        return flash.with_name(flash.name + ".profile.json")
+
     def wait_for_port(self, timeout: float = 30.0) -> Path:
         """``port``, as soon as it exists. Raises DeviceTimeout after ``timeout`` seconds."""
         return self._wait(self.port, self._has_port, timeout, "USB serial port")

@@ -2,7 +2,7 @@
 
 from host.pack.build import build_pack
 from host.pack.files import write_archive
-from host.pack.image import Gate, Image, decode_image, encode_image, gate_for, verify_image
+from host.pack.image import Gate, Image, body_offsets, decode_image, encode_image, gate_for, verify_image
 from host.pack.keys import KeyPair, PublicKey
 from host.pack.pack import Pack, inspect, sign_pack, verify_pack
 from host.pack.params_header import params_header
@@ -18,6 +18,7 @@ __all__ = [
     "PackSource",
     "PublicKey",
     "SourceKernel",
+    "body_offsets",
     "build_pack",
     "decode_image",
     "encode_image",

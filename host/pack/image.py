@@ -156,6 +156,12 @@ def decode_image(data: bytes) -> Image:
     return image
 
 
+def body_offsets(data: bytes) -> list[int]:
+    """Where in a well-formed image each kernel's body begins."""
+    sizes = [_aligned(len(kernel.body)) for kernel in decode_image(data).kernels]
+    return [len(data) - sum(sizes[index:]) for index in range(len(sizes))]
+
+
 def verify_image(data: bytes, trusted: Iterable[PublicKey], gate: Gate | None = None) -> Image:
     """What ``data`` says, all of it checked as a board checks it; without ``gate`` it is for any board.
 

@@ -13,10 +13,11 @@ export class Board {
   hardFaults = 0;
 
   /** `user` is what UsbHost wants of one, and is told `onEvent(event)`. */
-  constructor(rom, flash, user) {
+  constructor(rom, flash, user, profiler = { on: false }) {
     this.rom = rom;
     this.flash = flash;
     this.user = user;
+    this.profiler = profiler;
     this.attached = true;
     this.#boot(0);
   }
@@ -95,10 +96,11 @@ export class Board {
       watchdog.alarm.enable = false; // or rp2040js would fire it again in the same instant
     };
     correct(mcu);
-    installCycleCounter(mcu);
+    installCycleCounter(mcu, this.profiler);
     this.executor = createExecutor(mcu, {
       onRomTrap: (code) => this.romTrap(code),
       onHardFault: () => { this.hardFaults++; },
+      profiler: this.profiler,
     });
     this.usb = new UsbHost(mcu, this.user);
     this.usb.attached = this.attached;

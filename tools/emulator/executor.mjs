@@ -14,7 +14,7 @@ const ROM_TRAPS_END = 0x4000;
 /** The fault could not be taken: the real processor would stop until it is reset. */
 export class Lockup extends Error {}
 
-export function createExecutor(mcu, { onRomTrap, onHardFault }) {
+export function createExecutor(mcu, { onRomTrap, onHardFault, profiler }) {
   const { core, clock } = mcu;
   const memory = createMemory(mcu);
   const { read8, read16, read32, write8, write16, write32 } = memory;
@@ -143,6 +143,9 @@ export function createExecutor(mcu, { onRomTrap, onHardFault }) {
   const entry = core.exceptionEntry.bind(core);
   core.exceptionEntry = (number) => {
     owed += ENTRY_CYCLES;
+    if (profiler.on) {
+      profiler.interrupt(r[15] & ~1);
+    }
     entry(number);
   };
 
@@ -182,8 +185,14 @@ export function createExecutor(mcu, { onRomTrap, onHardFault }) {
         } else if (++next.runs === HOT) {
           blocks.heat(pc, next);
         }
+        if (profiler.on) {
+          profiler.enter(pc, r[14], next.end);
+        }
         const cycles = next.run(left - next.longest);
         elapsed += cycles;
+        if (profiler.on) {
+          profiler.leave(cycles);
+        }
       } while (elapsed < horizon && !attention);
     } catch (error) {
       if (!(error instanceof HardFault)) {

@@ -1,6 +1,6 @@
 // Runs one emulated Pico until its standard input ends:  node main.mjs ROM FLASH [--turbo]
 //
-// ROM is the boot ROM's image, FLASH a file of 2 MB. Standard input and output carry frames (channel.mjs).
+// ROM is the boot ROM's image, FLASH a file of 2 MB; FLASH.profile.json is what profiler.mjs counts. Standard input and output carry frames (channel.mjs).
 // Commands: {command: 'line', baud, dtr} {'unplug'} {'plug'} {'reset'} {'cut', operation, outcome} {'query', id}
 // Events: 'connected' {vid, pid, serial}, 'reset' {cause}, 'bootsel', 'power_cut', 'lockup' {message, registers},
 // 'unsupported' {message}, 'reply' {id, cycles, nanos, flash_operations, hard_faults}.
@@ -11,6 +11,7 @@ import { Board } from './board.mjs';
 import { Channel } from './channel.mjs';
 import { Lockup } from './executor.mjs';
 import { Flash, PowerCut } from './flash.mjs';
+import { Profiler } from './profiler.mjs';
 
 // Firmware runs much code a few hundred times: compile early rather than well.
 v8.setFlagsFromString('--always-sparkplug');
@@ -40,7 +41,7 @@ const board = new Board(rom, flash, {
   onTaken: (count) => channel.taken(count),
   hasRoom: () => channel.hasRoom(),
   onEvent: (event) => channel.event(event),
-});
+}, new Profiler(`${flashPath}.profile.json`));
 
 const commands = {
   line: ({ baud, dtr }) => board.usb.setLine(baud, dtr),
