@@ -1,4 +1,5 @@
-"""The firmware's C parts that need no board, built for the PC with sanitizers: gate, store, float operators."""
+"""The firmware's C parts that need no board, built for the PC with sanitizers: gate, store, arena, float
+operators."""
 
 from __future__ import annotations
 
@@ -150,6 +151,13 @@ def test_gate_holds_the_boards_own_limits(check: Check) -> None:
 def test_store_has_the_old_or_the_new_image_wherever_power_is_cut(build: Build) -> None:
     program = build("store_check", ["store.c"])
     result = subprocess.run([program], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (0, "OK\n"), result.stdout + result.stderr[-3000:]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_arena_does_what_a_simple_model_does(build: Build, seed: int) -> None:
+    program = build("arena_check", ["arena.c"])
+    result = subprocess.run([program, str(seed), "50000"], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout) == (0, "OK\n"), result.stdout + result.stderr[-3000:]
 
 

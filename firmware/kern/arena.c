@@ -1,4 +1,5 @@
-// First-fit allocator over two bitmaps, one bit for each 16 bytes of the arena: taken, and first of its block.
+// First-fit allocator over two bitmaps, one bit for each 16 bytes of the arena: taken, and first of its block. A first unit that
+// is not taken is that of a marked block.
 #include "arena.h"
 #include "descriptor.h"
 
@@ -18,12 +19,34 @@ static bool get(const uint32_t *map, uint32_t unit) {
     return map[unit / 32] >> unit % 32 & 1;
 }
 
-static void set(uint32_t *map, uint32_t unit) {
-    map[unit / 32] |= 1u << unit % 32;
+static void flip(uint32_t *map, uint32_t unit) {
+    map[unit / 32] ^= 1u << unit % 32;
 }
 
-static void clear(uint32_t *map, uint32_t unit) {
-    map[unit / 32] &= ~(1u << unit % 32);
+// Make the bits of the units from `unit` to `end` that value.
+static void fill(uint32_t *map, uint32_t unit, uint32_t end, bool value) {
+    while (unit < end) {
+        uint32_t bit = unit % 32, count = end - unit < 32 - bit ? end - unit : 32 - bit;
+        uint32_t mask = ~0u >> (32 - count) << bit, *word = &map[unit / 32];
+        *word = value ? *word | mask : *word & ~mask;
+        unit += count;
+    }
+}
+
+// The first unit from `unit` on with that bit, or `end`.
+static uint32_t find(const uint32_t *map, bool value, uint32_t unit, uint32_t end) {
+    while (unit < end) {
+        uint32_t word = (value ? map[unit / 32] : ~map[unit / 32]) >> unit % 32;
+        if (word == 0) {
+            unit += 32 - unit % 32;
+            continue;
+        }
+        for (; (word & 1) == 0; word >>= 1) {
+            unit++;
+        }
+        break;
+    }
+    return unit < end ? unit : end;
 }
 
 void arena_reset(void) {
@@ -32,38 +55,17 @@ void arena_reset(void) {
     lowest = FIRST;
 }
 
-static void take(uint32_t unit, uint32_t units) {
-    if (unit == lowest) {
-        lowest = unit + units;
-    }
-    set(heads, unit);
-    for (uint32_t i = 0; i < units; i++) {
-        set(taken, unit + i);
-    }
-}
-
-// The end of the run of free units that starts at or after `*unit`, which moves to its first; UNITS when there is none. Looks
-// no further than `enough` units.
-static uint32_t next_run(uint32_t *unit, uint32_t enough) {
-    while (*unit < UNITS && get(taken, *unit)) {
-        *unit += *unit % 32 == 0 && taken[*unit / 32] == ~0u ? 32 : 1;
-    }
-    uint32_t end = *unit;
-    while (end < UNITS && end - *unit < enough && !get(taken, end)) {
-        end += end % 32 == 0 && taken[end / 32] == 0 ? 32 : 1;
-    }
-    return end;
-}
-
 uint32_t arena_alloc(uint32_t size) {
     if (size > KERN_ARENA_SIZE) {
         return ARENA_NONE;
     }
     uint32_t units = size == 0 ? 1 : (size + ARENA_ALIGN - 1) / ARENA_ALIGN;
-    for (uint32_t unit = lowest, end; unit < UNITS; unit = end) {
-        end = next_run(&unit, units);
-        if (end - unit >= units) {
-            take(unit, units);
+    lowest = find(taken, false, lowest, UNITS);
+    for (uint32_t unit = lowest, end; unit + units <= UNITS; unit = find(taken, false, end, UNITS)) {
+        end = find(taken, true, unit, unit + units);
+        if (end == unit + units) {
+            flip(heads, unit);
+            fill(taken, unit, end, true);
             return unit * ARENA_ALIGN;
         }
     }
@@ -72,29 +74,41 @@ uint32_t arena_alloc(uint32_t size) {
 
 void arena_free(uint32_t offset) {
     uint32_t unit = offset / ARENA_ALIGN;
+    uint32_t end = find(heads, true, unit + 1, find(taken, false, unit + 1, UNITS));
+    flip(heads, unit);
+    fill(taken, unit, end, false);
     lowest = unit < lowest ? unit : lowest;
-    clear(heads, unit);
-    do {
-        clear(taken, unit++);
-    } while (unit < UNITS && get(taken, unit) && !get(heads, unit));
 }
 
-uint32_t arena_free_bytes(void) {
-    uint32_t sum = 0;
-    for (uint32_t unit = FIRST, end; unit < UNITS; unit = end) {
-        end = next_run(&unit, UNITS);
-        sum += end - unit;
-    }
-    return sum * ARENA_ALIGN;
-}
-
-uint32_t arena_largest_free(void) {
-    uint32_t most = 0;
-    for (uint32_t unit = FIRST, end; unit < UNITS; unit = end) {
-        end = next_run(&unit, UNITS);
-        if (end - unit > most) {
-            most = end - unit;
+void arena_mark(uint32_t offset) {
+    uint32_t unit = offset / ARENA_ALIGN;
+    while (!get(heads, unit)) {
+        if (!get(taken, unit--)) {
+            return;
         }
     }
-    return most * ARENA_ALIGN;
+    if (get(taken, unit)) {
+        flip(taken, unit);
+    }
+}
+
+void arena_sweep(void) {
+    for (uint32_t unit = FIRST; (unit = find(heads, true, unit, UNITS)) < UNITS; unit++) {
+        if (get(taken, unit)) {
+            arena_free(unit * ARENA_ALIGN);
+        } else {
+            flip(taken, unit);
+        }
+    }
+}
+
+struct arena_room arena_room(void) {
+    struct arena_room room = { 0 };
+    for (uint32_t unit = FIRST, end; (unit = find(taken, false, unit, UNITS)) < UNITS; unit = end) {
+        end = find(taken, true, unit, UNITS);
+        uint32_t bytes = (end - unit) * ARENA_ALIGN;
+        room.free += bytes;
+        room.largest = bytes > room.largest ? bytes : room.largest;
+    }
+    return room;
 }

@@ -207,12 +207,10 @@ void call_check_memory(const struct image_kernel *kernel, uint32_t end) {
 }
 
 static void set_region(struct call *call, uint32_t region, kern_tensor_obj_t *tensor, uint32_t size, bool temporary) {
-    if (tensor->offset == ARENA_NONE) {
-        mp_raise_ValueError(MP_ERROR_TEXT("tensor was freed"));
-    }
-    call_check_memory(&call->kernel, tensor->offset + size);
+    uint32_t offset = arena_offset(tensor->data);
+    call_check_memory(&call->kernel, offset + size);
     call->kept[region] = tensor;
-    call->regions[region] = tensor->offset;
+    call->regions[region] = offset;
     call->sizes[region] = size;
     call->temporary[region] = temporary;
 }
@@ -291,6 +289,7 @@ static void place(struct call *call) {
 }
 
 void call_prepare(struct call *call, const struct gate_pack *pack, uint32_t index, const struct call_args *args) {
+    uint32_t generation = kern_pack_generation();
     memset(call, 0, sizeof(*call));
     call->kernel = image_kernel(&pack->image, index);
     call->out = mp_const_none;
@@ -299,6 +298,9 @@ void call_prepare(struct call *call, const struct gate_pack *pack, uint32_t inde
     call_solve(call);
     memcpy(call->params, call->symbols, call->kernel.symbol_count * sizeof(uint32_t));
     place(call);
+    if (generation != kern_pack_generation()) { // by an argument's __float__ or __int__
+        mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("another pack was installed meanwhile"));
+    }
 }
 
 void call_release(struct call *call) {

@@ -36,7 +36,7 @@ NORETURN void kern_raise_fault(const char *kernel, int error, const struct engin
 
 typedef struct _kern_tensor_obj_t {
     mp_obj_base_t base;
-    uint32_t offset; // in the arena; ARENA_NONE once freed
+    uint8_t *data; // in the arena; an address, so that the block is known to be in use
     uint32_t nbytes;
     const struct layout_dtype *dtype;
     uint32_t rank;
@@ -45,13 +45,10 @@ typedef struct _kern_tensor_obj_t {
 
 extern const mp_obj_type_t kern_type_Tensor;
 
-// A block of the arena; collects garbage when it is full. Raises MemoryError.
-uint32_t kern_arena_alloc(uint32_t size);
-
 // A tensor with undefined contents. Raises ValueError and MemoryError.
 kern_tensor_obj_t *kern_tensor_new(const struct layout_dtype *dtype, const uint32_t *dims, uint32_t rank);
 
-// Give its block back now instead of when it is collected.
+// Free it and its block now instead of when they are collected. Precondition: no Python code has seen it.
 void kern_tensor_free(kern_tensor_obj_t *tensor);
 
 // Dims of nested lists or tuples, found from their first elements. Raises ValueError beyond KERN_MAX_RANK.
@@ -62,6 +59,15 @@ uint32_t kern_nested_dims(mp_obj_t nested, uint32_t dims[KERN_MAX_RANK]);
 void kern_fill(uint8_t *p, uint32_t nbytes, const struct layout_dtype *dtype, const uint32_t *dims, uint32_t rank, mp_obj_t data, const char *name);
 
 MP_DECLARE_CONST_FUN_OBJ_KW(kern_tensor_obj);
+
+// ---- collect.c ----
+
+// A block of the arena, contents undefined; collects garbage when there is no room. It stays while something in the heap has its
+// address. Raises MemoryError, and RuntimeError while kern_check_free does.
+void *kern_arena_alloc(uint32_t size);
+
+// Garbage does not count as used unless the heap still has it. Raises as kern_check_free does.
+uint32_t kern_arena_free_bytes(void);
 
 // ---- pack.c ----
 
@@ -101,6 +107,9 @@ MP_DECLARE_CONST_FUN_OBJ_0(kern_stats_obj);
 MP_DECLARE_CONST_FUN_OBJ_VAR_BETWEEN(kern_kernels_obj);
 
 // ---- run.c ----
+
+// Raise RuntimeError while a kernel runs, and on the other core.
+void kern_check_free(void);
 
 extern const mp_obj_type_t kern_type_Bound;
 extern const mp_obj_type_t kern_type_Op;

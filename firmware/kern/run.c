@@ -8,7 +8,7 @@
 
 // ---- one call ----
 
-static void check_free(void) {
+void kern_check_free(void) {
     if (guard_busy()) {
         mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("a kernel is running, or this is not core 0"));
     }
@@ -67,7 +67,7 @@ mp_obj_t kern_op_new(qstr name) {
 static mp_obj_t op_call(mp_obj_t self_in, size_t n_args, size_t n_kw, const mp_obj_t *args) {
     const kern_op_obj_t *self = MP_OBJ_TO_PTR(self_in);
     struct call_args given = { .n_args = n_args, .n_kw = n_kw, .args = args, .kw = args + n_args };
-    check_free();
+    kern_check_free();
     const struct gate_pack *pack = kern_active_pack();
     uint32_t index = call_choose(pack, qstr_str(self->name), &given);
     return call_once(pack, index, &given);
@@ -103,7 +103,7 @@ static struct call_args after_first(size_t n_args, const mp_obj_t *args, mp_map_
 }
 
 static mp_obj_t kern_run(size_t n_args, const mp_obj_t *args, mp_map_t *kw) {
-    check_free();
+    kern_check_free();
     const struct gate_pack *pack = kern_active_pack();
     struct call_args rest = after_first(n_args, args, kw, MP_QSTRnull);
     return call_once(pack, kern_find_kernel(pack, mp_obj_str_get_str(args[0])), &rest);
@@ -126,7 +126,7 @@ typedef struct _kern_bound_obj_t {
 } kern_bound_obj_t;
 
 static mp_obj_t kern_bind(size_t n_args, const mp_obj_t *args, mp_map_t *kw) {
-    check_free();
+    kern_check_free();
     const struct gate_pack *pack = kern_active_pack();
     uint32_t index = kern_find_kernel(pack, mp_obj_str_get_str(args[0]));
     const struct engine_native *native = NULL;
@@ -151,8 +151,8 @@ static mp_obj_t kern_bind(size_t n_args, const mp_obj_t *args, mp_map_t *kw) {
     self->out = call.out;
     memcpy(self->kept, call.kept, sizeof(self->kept));
     self->descriptor = kern_tensor_new(layout_dtype_named("u8"), &size, 1);
-    call_check_memory(&call.kernel, self->descriptor->offset + size);
-    descriptor_write(self->descriptor->offset, call.regions, call.sizes, call.params, call_param_count(&call));
+    call_check_memory(&call.kernel, arena_offset(self->descriptor->data) + size);
+    descriptor_write(arena_offset(self->descriptor->data), call.regions, call.sizes, call.params, call_param_count(&call));
     return MP_OBJ_FROM_PTR(self);
 }
 MP_DEFINE_CONST_FUN_OBJ_KW(kern_bind_obj, 1, kern_bind);
@@ -160,15 +160,15 @@ MP_DEFINE_CONST_FUN_OBJ_KW(kern_bind_obj, 1, kern_bind);
 static mp_obj_t bound_call(mp_obj_t self_in, size_t n_args, size_t n_kw, const mp_obj_t *args) {
     kern_bound_obj_t *self = MP_OBJ_TO_PTR(self_in);
     mp_arg_check_num(n_args, n_kw, 0, 0, false);
-    check_free();
+    kern_check_free();
     if (self->generation != kern_pack_generation()) {
         kern_raise(KERN_NO_SUCH_KERNEL, MP_ERROR_TEXT("another pack was installed: bind again"));
     }
     if (self->native != NULL) {
         struct image_kernel kernel = image_kernel(&self->pack->image, self->index);
-        self->cycles = run_reference(&kernel, self->native, self->descriptor->offset);
+        self->cycles = run_reference(&kernel, self->native, arena_offset(self->descriptor->data));
     } else {
-        self->cycles = run(self->pack, self->index, self->descriptor->offset, self->repeatable);
+        self->cycles = run(self->pack, self->index, arena_offset(self->descriptor->data), self->repeatable);
     }
     return self->out;
 }

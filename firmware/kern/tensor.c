@@ -4,24 +4,10 @@
 #include <string.h>
 
 #include "py/binary.h"
-#include "py/gc.h"
 #include "py/objlist.h"
 #include "py/objtuple.h"
 
 #include "arena.h"
-
-uint32_t kern_arena_alloc(uint32_t size) {
-    uint32_t offset = arena_alloc(size);
-    if (offset == ARENA_NONE) {
-        gc_collect(); // finalisers give blocks back
-        offset = arena_alloc(size);
-    }
-    if (offset == ARENA_NONE) {
-        mp_raise_msg_varg(&mp_type_MemoryError, MP_ERROR_TEXT("arena: %u bytes wanted, %u free, %u in one piece"),
-            (unsigned)size, (unsigned)arena_free_bytes(), (unsigned)arena_largest_free());
-    }
-    return offset;
-}
 
 kern_tensor_obj_t *kern_tensor_new(const struct layout_dtype *dtype, const uint32_t *dims, uint32_t rank) {
     uint32_t nbytes;
@@ -32,21 +18,18 @@ kern_tensor_obj_t *kern_tensor_new(const struct layout_dtype *dtype, const uint3
         }
         mp_raise_ValueError(MP_ERROR_TEXT("shape too large"));
     }
-    kern_tensor_obj_t *self = mp_obj_malloc_var_with_finaliser(kern_tensor_obj_t, uint32_t, rank, &kern_type_Tensor);
-    self->offset = ARENA_NONE; // what a finaliser finds when the next line raises
+    kern_tensor_obj_t *self = mp_obj_malloc_var(kern_tensor_obj_t, dims, uint32_t, rank, &kern_type_Tensor);
     self->nbytes = nbytes;
     self->dtype = dtype;
     self->rank = rank;
     memcpy(self->dims, dims, rank * sizeof(uint32_t));
-    self->offset = kern_arena_alloc(nbytes);
+    self->data = kern_arena_alloc(nbytes);
     return self;
 }
 
 void kern_tensor_free(kern_tensor_obj_t *self) {
-    if (self->offset != ARENA_NONE) {
-        arena_free(self->offset);
-        self->offset = ARENA_NONE;
-    }
+    arena_free(arena_offset(self->data));
+    m_del_var(kern_tensor_obj_t, dims, uint32_t, self->rank, self);
 }
 
 // ---- filling ----
@@ -77,10 +60,6 @@ static void set_element(uint8_t *p, const struct layout_dtype *dtype, mp_obj_t v
     }
 }
 
-static void get_items(mp_obj_t nested, size_t *count, mp_obj_t **items) {
-    mp_obj_get_array(nested, count, items);
-}
-
 static bool is_nested(mp_obj_t o) {
     return mp_obj_is_type(o, &mp_type_list) || mp_obj_is_type(o, &mp_type_tuple);
 }
@@ -93,7 +72,7 @@ uint32_t kern_nested_dims(mp_obj_t nested, uint32_t dims[KERN_MAX_RANK]) {
         if (rank == KERN_MAX_RANK) {
             mp_raise_ValueError(MP_ERROR_TEXT("too many dimensions"));
         }
-        get_items(nested, &count, &items);
+        mp_obj_get_array(nested, &count, &items);
         dims[rank++] = count;
         if (count == 0) {
             break;
@@ -108,16 +87,16 @@ static uint8_t *fill_nested(uint8_t *p, const struct layout_dtype *dtype, const 
         set_element(p, dtype, data);
         return p + dtype->size;
     }
-    size_t count;
-    mp_obj_t *items;
     if (!is_nested(data)) {
         mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("%s: ragged nested lists"), name);
     }
-    get_items(data, &count, &items);
-    if (count != dims[0]) {
-        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("%s: a list has %u elements, must have %u"), name, (unsigned)count, (unsigned)dims[0]);
-    }
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < dims[0]; i++) {
+        size_t count;
+        mp_obj_t *items;
+        mp_obj_get_array(data, &count, &items); // anew each time: an element's __float__ may have changed the list
+        if (count != dims[0]) {
+            mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("%s: a list has %u elements, must have %u"), name, (unsigned)count, (unsigned)dims[0]);
+        }
         p = fill_nested(p, dtype, dims + 1, rank - 1, items[i], name);
     }
     return p;
@@ -134,6 +113,10 @@ void kern_fill(uint8_t *p, uint32_t nbytes, const struct layout_dtype *dtype, co
     }
     if (dtype->typecode == 0) {
         mp_raise_msg_varg(&mp_type_TypeError, MP_ERROR_TEXT("%s: a %s tensor takes bytes, not numbers"), name, dtype->name);
+    }
+    if (rank != 0 && !is_nested(data)) {
+        mp_raise_msg_varg(&mp_type_TypeError, MP_ERROR_TEXT("%s is a %s, must be a Tensor, nested lists or have a buffer"), name,
+            mp_obj_get_type_str(data));
     }
     uint32_t nested_dims[KERN_MAX_RANK], elements = nbytes / dtype->size;
     bool flat = rank != 0 && kern_nested_dims(data, nested_dims) == 1; // all elements in one list
@@ -156,13 +139,14 @@ static uint32_t get_shape(mp_obj_t shape, uint32_t dims[KERN_MAX_RANK]) {
         return 1;
     }
     size_t rank;
-    mp_obj_t *items;
+    mp_obj_t *items, copy[KERN_MAX_RANK]; // a dimension's __int__ may change the list
     mp_obj_get_array(shape, &rank, &items);
     if (rank > KERN_MAX_RANK) {
         mp_raise_ValueError(MP_ERROR_TEXT("too many dimensions"));
     }
+    memcpy(copy, items, rank * sizeof(mp_obj_t));
     for (size_t i = 0; i < rank; i++) {
-        dims[i] = get_dim(items[i]);
+        dims[i] = get_dim(copy[i]);
     }
     return rank;
 }
@@ -183,9 +167,9 @@ static mp_obj_t kern_tensor(size_t n_args, const mp_obj_t *pos_args, mp_map_t *k
     uint32_t dims[KERN_MAX_RANK], rank = get_shape(args[ARG_shape].u_obj, dims);
     kern_tensor_obj_t *self = kern_tensor_new(dtype, dims, rank);
     if (args[ARG_data].u_obj == mp_const_none) {
-        memset(arena_at(self->offset), 0, self->nbytes);
+        memset(self->data, 0, self->nbytes);
     } else {
-        kern_fill(arena_at(self->offset), self->nbytes, dtype, dims, rank, args[ARG_data].u_obj, "tensor");
+        kern_fill(self->data, self->nbytes, dtype, dims, rank, args[ARG_data].u_obj, "tensor");
     }
     return MP_OBJ_FROM_PTR(self);
 }
@@ -227,16 +211,10 @@ static mp_obj_t tensor_tolist(mp_obj_t self_in) {
     if (self->dtype->typecode == 0) {
         mp_raise_msg_varg(&mp_type_TypeError, MP_ERROR_TEXT("a %s tensor holds blocks: unpack it, or take bytes(tensor)"), self->dtype->name);
     }
-    uint8_t *p = arena_at(self->offset);
+    uint8_t *p = self->data;
     return list_of(self, 0, &p);
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(tensor_tolist_obj, tensor_tolist);
-
-static mp_obj_t tensor_del(mp_obj_t self_in) {
-    kern_tensor_free(MP_OBJ_TO_PTR(self_in));
-    return mp_const_none;
-}
-static MP_DEFINE_CONST_FUN_OBJ_1(tensor_del_obj, tensor_del);
 
 static void tensor_attr(mp_obj_t self_in, qstr attr, mp_obj_t *dest) {
     const kern_tensor_obj_t *self = MP_OBJ_TO_PTR(self_in);
@@ -261,10 +239,7 @@ static void tensor_attr(mp_obj_t self_in, qstr attr, mp_obj_t *dest) {
 static mp_int_t tensor_get_buffer(mp_obj_t self_in, mp_buffer_info_t *bufinfo, mp_uint_t flags) {
     (void)flags;
     kern_tensor_obj_t *self = MP_OBJ_TO_PTR(self_in);
-    if (self->offset == ARENA_NONE) {
-        return 1;
-    }
-    bufinfo->buf = arena_at(self->offset);
+    bufinfo->buf = self->data;
     bufinfo->len = self->nbytes;
     bufinfo->typecode = 'B';
     return 0;
@@ -272,7 +247,6 @@ static mp_int_t tensor_get_buffer(mp_obj_t self_in, mp_buffer_info_t *bufinfo, m
 
 static const mp_rom_map_elem_t tensor_locals_dict_table[] = {
     { MP_ROM_QSTR(MP_QSTR_tolist), MP_ROM_PTR(&tensor_tolist_obj) },
-    { MP_ROM_QSTR(MP_QSTR___del__), MP_ROM_PTR(&tensor_del_obj) },
 };
 static MP_DEFINE_CONST_DICT(tensor_locals_dict, tensor_locals_dict_table);
 
