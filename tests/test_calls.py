@@ -99,12 +99,35 @@ def test_stats_count_calls(repl: Board) -> None:
     assert repl.stats()["calls"] == before + 10
 
 
+def test_an_argument_may_change_the_list_that_it_is_in(repl: Board) -> None:
+    """What the list was made of is gone by then, and may be something else."""
+    repl.exec("""
+import gc
+class Clears:
+    def __init__(self, items): self.items = items
+    def __float__(self):
+        self.items.clear(); gc.collect(); self.other = [bytearray(range(16)) for _ in range(50)]
+        return 2.0
+    def __int__(self):
+        return int(self.__float__())
+data, shape = [], []
+data.extend([Clears(data)] + [1.0] * 200)
+shape.extend([Clears(shape), 3, 4])
+""")
+    assert repl.eval("kern.tensor(shape).shape") == (2, 3, 4)
+    with pytest.raises(BoardError, match="ValueError: tensor: a list has 0 elements, must have 201"):
+        repl.exec("kern.tensor((201,), 'f32', data)")
+
+
 BAD_CALLS = [
     ("kern.tensor((4,), 'f64')", "ValueError", "f64"),
     ("kern.tensor((4, 0), 'f32')", "ValueError", "0"),
     ("kern.tensor((-1,), 'f32')", "ValueError", "-1"),
     ("kern.tensor((4,), 'f32', [1, 2, 3])", "ValueError", "3"),
     ("kern.tensor((4,), 'f32', b'123')", "ValueError", "3"),
+    ("kern.tensor((4,), 'f32', range(4))", "TypeError", "range, must be a Tensor, nested lists"),
+    ("kern.tensor((4,), 'f32', 4)", "TypeError", "int, must be"),
+    ("(c := []).append(c); kern.tensor((2,), 'f32', c)", "ValueError", "too many dimensions"),
     ("kern.tensor((1 << 20,), 'f32')", "MemoryError", "4194304"),
     ("kern.tensor((1 << 30, 1 << 30), 'f32')", "(MemoryError|ValueError|OverflowError)", ""),
     ("kern.rope(kern.tensor((2, 4), 'f32'))", "ValueError", "(batch, seq, heads, dim)"),

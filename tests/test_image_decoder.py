@@ -3,6 +3,7 @@ operators."""
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
@@ -157,7 +158,8 @@ def test_store_has_the_old_or_the_new_image_wherever_power_is_cut(build: Build) 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_arena_does_what_a_simple_model_does(build: Build, seed: int) -> None:
     program = build("arena_check", ["arena.c"])
-    result = subprocess.run([program, str(seed), "50000"], capture_output=True, text=True, check=False)
+    operations = 25 * int(os.environ.get("ARENA_OPERATIONS", "2000"))
+    result = subprocess.run([program, str(seed), str(operations)], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout) == (0, "OK\n"), result.stdout + result.stderr[-3000:]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,13 +140,32 @@ def test_pack_is_still_there_after_a_restart(board: Board, emulated_board: Emula
         again.run("rope_f32", [X, None])
 
 
-def test_image_in_the_boards_filesystem_can_be_installed(board: Board, image: bytes) -> None:
+@pytest.fixture
+def stored(board: Board, image: bytes) -> Iterator[Board]:
+    """The board with the image in its filesystem, as /new.kimg."""
     board.exec("f = open('/new.kimg', 'wb')")
     for at in range(0, len(image), 512):
         board.exec(f"f.write({image[at : at + 512]!r})")
     board.exec("f.close(); import kern")
-    assert board.eval("kern.install('/new.kimg')", 60)["name"] == "core"
+    yield board
     board.exec("import os; os.remove('/new.kimg')")
+
+
+def test_image_in_the_boards_filesystem_can_be_installed(stored: Board) -> None:
+    assert stored.eval("kern.install('/new.kimg')", 60)["name"] == "core"
+
+
+def test_an_argument_that_installs_a_pack_does_not_get_into_its_kernels(stored: Board) -> None:
+    stored.exec("""
+class Installs:
+    def __float__(self):
+        kern.install('/new.kimg')
+        return 1.0
+x = kern.tensor((1, 1, 1, 2))
+""")
+    with pytest.raises(errors.BoardError, match="RuntimeError: another pack was installed meanwhile"):
+        stored.exec("kern.rope(x, theta=Installs())", 60)
+    assert stored.eval("kern.rope(x).tolist()") == [[[[0, 0]]]]
 
 
 def test_unplugging_during_a_push_is_no_device_and_the_board_still_works(
