@@ -9,6 +9,8 @@ natives.cmake     the same, for the build
 <id>_params.h     params blocks of those kernels          kernels_aot/pack.toml
 memmap.ld         linker script                           the port's own, and board.toml
 kern_build.h      the build's id                          a hash of everything that goes in
+aot_loader.c      WAMR's, with short messages             WAMR's own, and loader_errors.h
+monocypher.c      Monocypher's, with small arithmetic     Monocypher's own, and field.h
 """
 
 from __future__ import annotations
@@ -123,12 +125,34 @@ def linker_script(port_script: Path, board: Board) -> str:
         (r"(RAM\(rwx\) : ORIGIN =  0x20000000, LENGTH = )256k", rf"\g<1>{ram}"),
         (r"\*gc\.c\.obj \*vm\.c\.obj \*parse\.c\.obj", "*gc.c.o* *vm.c.o* *parse.c.o*"),
     ]
-    script = port_script.read_text()
+    return _changed(port_script, changes)
+
+
+def aot_loader(source: Path) -> str:
+    """WAMR's ``aot_loader.c`` with the messages of ``wamr_platform/loader_errors.h``, and lines numbered as they were."""
+    anchor = r"^#define exchange_uint8\(p_data\) \(void\)0$"
+    line = source.read_text().partition("#define exchange_uint8")[0].count("\n") + 1
+    return _changed(source, [(f"(?m){anchor}", rf'#include "loader_errors.h"\n#line {line}\n\g<0>')])
+
+
+def monocypher(source: Path) -> str:
+    """``monocypher.c`` with the field arithmetic of ``crypto/field.h`` instead of its own."""
+    changes = [
+        (r"(?m)^static void fe_mul\(fe h, const fe f, const fe g\)$", "static void fe_mul_unrolled(fe h, const fe f, const fe g)"),
+        (r"(?m)^static void fe_sq\(fe h, const fe f\)$", "static void fe_sq_unrolled(fe h, const fe f)"),
+        (r"(?m)^// Decodes a field element from a byte buffer.$", r'#include "field.h"\n\g<0>'),
+    ]
+    return _changed(source, changes)
+
+
+def _changed(source: Path, changes: Sequence[tuple[str, str]]) -> str:
+    """The text with each pattern replaced. Raises BuildError for a pattern that is not there once."""
+    text = source.read_text()
     for pattern, replacement in changes:
-        script, count = re.subn(pattern, replacement, script)
+        text, count = re.subn(pattern, replacement, text)
         if count != 1:
-            raise BuildError(f"{port_script}: {pattern} found {count} times, must be there once")
-    return script
+            raise BuildError(f"{source}: {pattern} found {count} times, must be there once")
+    return text
 
 
 def _phrase(docstring: str) -> str:

@@ -20,7 +20,7 @@ class Size:
 _PARTS = (
     ("module kern", r"/firmware/kern/(?!wamr_platform)|libkern_engine\.a\((engine|instance)"),
     ("kernel references", r"natives/"),
-    ("WAMR", r"libkern_wamr\.a|libkern_engine\.a\((platform|symbols)"),
+    ("WAMR", r"libkern_wamr\.a|libkern_engine\.a\((platform|pool|runtime|symbols)"),
     ("exact floats", r"softfloat/|libkern_engine\.a\(floats"),
     ("Ed25519", r"libkern_crypto\.a"),
     ("MicroPython", r""),

@@ -10,26 +10,15 @@ include(${KERN_GENERATED}/natives.cmake)
 
 set(WAMR_CORE ${WAMR_ROOT}/core)
 set(WAMR_IWASM ${WAMR_CORE}/iwasm)
-file(GLOB WAMR_EMS ${WAMR_CORE}/shared/mem-alloc/ems/*.c)
+# The rest of WAMR's runtime is in wamr_platform, smaller.
 add_library(kern_wamr STATIC
-    ${WAMR_EMS}
-    ${WAMR_CORE}/shared/mem-alloc/mem_alloc.c
-    ${WAMR_CORE}/shared/utils/bh_assert.c
     ${WAMR_CORE}/shared/utils/bh_bitmap.c
     ${WAMR_CORE}/shared/utils/bh_common.c
-    ${WAMR_CORE}/shared/utils/bh_hashmap.c
     ${WAMR_CORE}/shared/utils/bh_leb128.c
-    ${WAMR_CORE}/shared/utils/bh_list.c
-    ${WAMR_CORE}/shared/utils/bh_log.c
-    ${WAMR_CORE}/shared/utils/bh_vector.c
     ${WAMR_IWASM}/common/wasm_exec_env.c
     ${WAMR_IWASM}/common/wasm_loader_common.c
-    ${WAMR_IWASM}/common/wasm_memory.c
-    ${WAMR_IWASM}/common/wasm_native.c
-    ${WAMR_IWASM}/common/wasm_runtime_common.c
-    ${WAMR_IWASM}/common/arch/invokeNative_thumb.s
     ${WAMR_IWASM}/aot/aot_intrinsic.c
-    ${WAMR_IWASM}/aot/aot_loader.c
+    ${KERN_GENERATED}/aot_loader.c
     ${WAMR_IWASM}/aot/aot_runtime.c
     ${WAMR_IWASM}/aot/aot_validator.c
 )
@@ -78,6 +67,8 @@ add_library(kern_engine STATIC
     ${KERN_DIR}/instance.c
     ${KERN_DIR}/floats.c
     ${KERN_DIR}/wamr_platform/platform.c
+    ${KERN_DIR}/wamr_platform/pool.c
+    ${KERN_DIR}/wamr_platform/runtime.c
     ${KERN_DIR}/wamr_platform/symbols.c
 )
 target_include_directories(kern_engine PRIVATE ${KERN_DIR} ${KERN_GENERATED})
@@ -88,10 +79,11 @@ target_link_libraries(kern_wamr PUBLIC kern_engine) # each calls the other
 # ---- Ed25519 ----
 
 add_library(kern_crypto STATIC
-    ${MONOCYPHER_ROOT}/src/monocypher.c
+    ${KERN_GENERATED}/monocypher.c
+    ${KERN_DIR}/crypto/field_armv6m.S
     ${MONOCYPHER_ROOT}/src/optional/monocypher-ed25519.c
 )
-target_include_directories(kern_crypto PUBLIC ${MONOCYPHER_ROOT}/src ${MONOCYPHER_ROOT}/src/optional)
+target_include_directories(kern_crypto PUBLIC ${MONOCYPHER_ROOT}/src ${MONOCYPHER_ROOT}/src/optional PRIVATE ${KERN_DIR}/crypto)
 target_compile_options(kern_crypto PRIVATE -Os -ffunction-sections -fdata-sections)
 
 # ---- soft floats ----

@@ -24,6 +24,14 @@
 #define os_thread_local_attribute
 #define bh_socket_t int
 
+// No log: nobody would read it, and its messages take flash. This stands for WAMR's bh_log.h.
+#define _BH_LOG_H
+#define LOG_FATAL(...) ((void)0)
+#define LOG_ERROR(...) ((void)0)
+#define LOG_WARNING(...) ((void)0)
+#define LOG_VERBOSE(...) ((void)0)
+#define LOG_DEBUG(...) ((void)0)
+
 typedef int korp_tid;
 typedef int korp_thread;
 typedef int korp_mutex;
