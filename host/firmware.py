@@ -168,7 +168,7 @@ def _write_inputs(board: Board, keys: Sequence[PublicKey], variant: Variant, bui
         "kern_keys.h": firmware_files.keys_header(keys),
         "kern_build.h": firmware_files.build_header(build_id, variant),
         "memmap.ld": firmware_files.linker_script(port / f"memmap_mp_{board.chip.lower()}.ld", board),
-        "aot_loader.c": firmware_files.aot_loader(parts.path("wamr") / "core" / "iwasm" / "aot" / "aot_loader.c"),
+        **firmware_files.wamr_files(parts.path("wamr")),
         "monocypher.c": firmware_files.monocypher(parts.path("monocypher") / "src" / "monocypher.c"),
         **firmware_files.native_files(source),
     }

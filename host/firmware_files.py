@@ -9,8 +9,9 @@ natives.cmake     the same, for the build
 <id>_params.h     params blocks of those kernels          kernels_aot/pack.toml
 memmap.ld         linker script                           the port's own, and board.toml
 kern_build.h      the build's id                          a hash of everything that goes in
-aot_loader.c      WAMR's, with short messages             WAMR's own, and loader_errors.h
-monocypher.c      Monocypher's, with small arithmetic     Monocypher's own, and field.h
+aot_loader.c      less what no kernel can use             WAMR's own, and wamr_platform/loader.h
+aot_runtime.c     the same                                WAMR's own
+monocypher.c      with smaller arithmetic                 Monocypher's own, and crypto/field.h
 """
 
 from __future__ import annotations
@@ -128,18 +129,31 @@ def linker_script(port_script: Path, board: Board) -> str:
     return _changed(port_script, changes)
 
 
-def aot_loader(source: Path) -> str:
-    """WAMR's ``aot_loader.c`` with the messages of ``wamr_platform/loader_errors.h``, and lines numbered as they were."""
-    anchor = r"^#define exchange_uint8\(p_data\) \(void\)0$"
-    line = source.read_text().partition("#define exchange_uint8")[0].count("\n") + 1
-    return _changed(source, [(f"(?m){anchor}", rf'#include "loader_errors.h"\n#line {line}\n\g<0>')])
+def wamr_files(wamr: Path) -> Mapping[str, str]:
+    """The two of WAMR's files that are changed, less what no kernel can use. Lines are numbered as they were."""
+    loader, runtime = (wamr / "core" / "iwasm" / "aot" / name for name in ("aot_loader.c", "aot_runtime.c"))
+    line = loader.read_text().partition("#define exchange_uint8")[0].count("\n") + 1
+    start = r"if \(!execute_post_instantiate_functions\(module_inst, is_sub_inst,\n +exec_env_main\)\) {"
+    return {
+        loader.name: _changed(
+            loader,
+            [
+                (r"(?m)^#define exchange_uint8\(", rf'#include "loader.h"\n#line {line}\n\g<0>'),
+                (r"(?m)^load_relocation_section\(const uint8", "relocate(const uint8"),
+            ],
+        ),
+        runtime.name: _changed(runtime, [(start, "if (module->start_function\n) {")]),
+    }
 
 
 def monocypher(source: Path) -> str:
     """``monocypher.c`` with the field arithmetic of ``crypto/field.h`` instead of its own."""
     changes = [
-        (r"(?m)^static void fe_mul\(fe h, const fe f, const fe g\)$", "static void fe_mul_unrolled(fe h, const fe f, const fe g)"),
-        (r"(?m)^static void fe_sq\(fe h, const fe f\)$", "static void fe_sq_unrolled(fe h, const fe f)"),
+        (
+            r"(?m)^static void fe_mul\(fe h, const fe f, const fe g\)$",
+            "static void unrolled_mul(fe h, const fe f, const fe g)",
+        ),
+        (r"(?m)^static void fe_sq\(fe h, const fe f\)$", "static void unrolled_sq(fe h, const fe f)"),
         (r"(?m)^// Decodes a field element from a byte buffer.$", r'#include "field.h"\n\g<0>'),
     ]
     return _changed(source, changes)

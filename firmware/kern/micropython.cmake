@@ -19,7 +19,7 @@ add_library(kern_wamr STATIC
     ${WAMR_IWASM}/common/wasm_loader_common.c
     ${WAMR_IWASM}/aot/aot_intrinsic.c
     ${KERN_GENERATED}/aot_loader.c
-    ${WAMR_IWASM}/aot/aot_runtime.c
+    ${KERN_GENERATED}/aot_runtime.c
     ${WAMR_IWASM}/aot/aot_validator.c
 )
 target_include_directories(kern_wamr PUBLIC

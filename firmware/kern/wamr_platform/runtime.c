@@ -57,7 +57,6 @@ void wasm_set_exception(WASMModuleInstance *inst, const char *exception) {
     snprintf(inst->cur_exception, sizeof(inst->cur_exception), "%s", exception);
 }
 
-// Of AOT code's own checks, which a kernel does not have: those of functions that WAMR calls.
 void wasm_set_exception_with_id(WASMModuleInstance *inst, uint32 id) {
     (void)id;
     wasm_set_exception(inst, "trap");
@@ -118,12 +117,6 @@ void *wasm_native_resolve_symbol(const char *module, const char *name, const WAS
     void **attachment, bool *call_conv_raw) {
     (void)module, (void)name, (void)type, (void)signature, (void)attachment, (void)call_conv_raw;
     return NULL;
-}
-
-bool wasm_runtime_invoke_native(WASMExecEnv *env, void *function, const WASMFuncType *type, const char *signature, void *attachment,
-    uint32 *argv, uint32 argc, uint32 *results) {
-    (void)env, (void)function, (void)type, (void)signature, (void)attachment, (void)argv, (void)argc, (void)results;
-    return false;
 }
 
 // ---- a module's names: a dozen strings, so a list does ----

@@ -140,21 +140,10 @@ void get_current_target(char *buffer, uint32 size) {
     snprintf(buffer, size, "thumbv6m");
 }
 
-uint32 get_plt_item_size(void) {
-    return 0;
-}
-
 uint32 get_plt_table_size(void) {
     return 0;
 }
 
 void init_plt_table(uint8 *plt) {
     (void)plt;
-}
-
-bool apply_relocation(AOTModule *module, uint8 *section, uint32 section_size, uint64 offset, int64 addend, uint32 type,
-    void *address, int32 symbol, char *error, uint32 error_size) {
-    (void)module, (void)section, (void)section_size, (void)offset, (void)addend, (void)type, (void)address, (void)symbol;
-    snprintf(error, error_size, "AOT file has relocations: build it with the board's wamrc flags");
-    return false;
 }
