@@ -9,13 +9,16 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from host import boards, firmware
-from host.board import Board
+from host.board import Board, connect
+from host.emulator import EmulatedBoard
+from host.errors import NoSuchKernel
+from host.firmware_variants import BENCH, VARIANTS
 from host.pack import Pack, build_pack, keys
 from host.pack.spec import KernelSpec, Tensor
 
@@ -25,6 +28,7 @@ Report = Callable[[str], None]
 _AGENT = Path(__file__).with_name("bench_agent.py.txt")
 _CALLS = 1000
 _TIMEOUT = 120.0
+_START = 30.0
 _EMPTY_C = """\
 #include "empty_params.h"
 #include "kernel_stateless.h"
@@ -105,8 +109,23 @@ def run_bench(board: Board, pack: Pack, report: Report) -> Costs:
     report("calls of an empty kernel")
     with _empty_kernel(board, pack, status["target"], status["pack"]["counter"]):
         calls = CallCost(**board.eval(f"call_cycles({_CALLS})", _TIMEOUT))
-    sizes = firmware.size_report(boards.load(status["board"]))
+    sizes = firmware.size_report(boards.load(status["board"]), VARIANTS[status["variant"]])
     return Costs(status["board"], f"{pack.name} {pack.version}", kernels, calls, sizes)
+
+
+@contextmanager
+def bench_board(name: str, pack: Pack) -> Iterator[EmulatedBoard]:
+    """An emulated board of its own, with firmware of the bench variant, on which ``pack`` is active."""
+    facts = boards.load(name)
+    built = firmware.build_firmware(facts, keys.public_keys(), BENCH)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        EmulatedBoard(name, flash=Path(folder) / "flash.bin", instance="bench") as emulated,
+    ):
+        (emulated.wait_for_bootsel(_START) / built.uf2.name).write_bytes(built.uf2.read_bytes())
+        with connect(str(emulated.wait_for_port(_START))) as board:
+            board.install(pack.image(facts.wamrc.target_id))
+        yield emulated
 
 
 def _kernel_cost(board: Board, spec: KernelSpec, report: Report) -> KernelCost:
@@ -118,11 +137,16 @@ def _kernel_cost(board: Board, spec: KernelSpec, report: Report) -> KernelCost:
     def per_element(call: str) -> float:
         return float(board.eval(call, _TIMEOUT)) / elements
 
+    def native_per_element() -> float | None:
+        with suppress(NoSuchKernel):  # the firmware has no reference of it
+            return per_element(f"kernel_cycles({spec.id!r}, {arguments}, True)")
+        return None
+
     return KernelCost(
         id=spec.id,
         elements=elements,
         aot=per_element(f"kernel_cycles({spec.id!r}, {arguments}, False)"),
-        native=per_element(f"kernel_cycles({spec.id!r}, {arguments}, True)") if spec.fallback else None,
+        native=native_per_element(),
         micropython=per_element(f"python_cycles({spec.op!r}, {list(sizes.values())})")
         if spec.id in _IN_PYTHON
         else None,

@@ -170,7 +170,7 @@ def _write_inputs(board: Board, keys: Sequence[PublicKey], variant: Variant, bui
         "memmap.ld": firmware_files.linker_script(port / f"memmap_mp_{board.chip.lower()}.ld", board),
         **firmware_files.wamr_files(parts.path("wamr")),
         "monocypher.c": firmware_files.monocypher(parts.path("monocypher") / "src" / "monocypher.c"),
-        **firmware_files.native_files(source),
+        **firmware_files.native_files(source, variant),
     }
     for name, text in generated.items():
         _write(folder / "generated" / name, text.encode())

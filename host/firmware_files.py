@@ -27,7 +27,7 @@ from host.pack import image
 from host.pack.keys import PublicKey
 from host.pack.params_header import file_name, params_header
 from host.pack.source import PackSource, SourceKernel
-from host.pack.spec import DTYPES, KERNEL_ABI_VERSION
+from host.pack.spec import DTYPES, KERNEL_ABI_VERSION, KernelSpec
 
 _TYPECODES = {"f32": "f", "f16": "e", "i8": "b", "u8": "B", "i16": "h", "u16": "H", "i32": "i", "u32": "I"}
 """Codes of MicroPython's struct and array; block formats have none."""
@@ -95,18 +95,26 @@ def keys_header(keys: Iterable[PublicKey]) -> str:
     return _header("kern_keys.h", ["#define KERN_KEYS \\", *lines, "    { { 0 }, { 0 } },"])
 
 
-def native_files(source: PackSource) -> Mapping[str, str]:
+def native_files(source: PackSource, variant: Variant) -> Mapping[str, str]:
     """The headers of the kernels whose reference the firmware has, and the list of them for C and for cmake."""
-    kernels = [kernel for kernel in source.kernels if kernel.spec.fallback == kernel.spec.id]
+    kernels = [kernel for kernel in source.kernels if variant.all_references or _is_fallback(kernel.spec)]
     ids = [kernel.spec.id for kernel in kernels]
     header = [f"uint32_t native_{id}(uint32_t descriptor);" for id in ids]
     table = "".join(f' {{ "{id}", native_{id} }},' for id in ids)
     lines = "\n".join(f'    "{_native(kernel)}"' for kernel in kernels)
+    optimisation = "-O3" if variant.all_references else "-O2"
     return {
         "kern_natives.h": _header("kern_natives.h", [*header, "", f"#define KERN_NATIVES{table}"]),
-        "natives.cmake": f"set(KERN_NATIVE_KERNELS\n{lines}\n)\n",
+        "natives.cmake": f"set(KERN_NATIVE_KERNELS\n{lines}\n)\nset(KERN_NATIVE_OPTIMISATION {optimisation})\n",
         **{file_name(kernel.spec): params_header(kernel.spec, source.version) for kernel in kernels},
     }
+
+
+def _is_fallback(spec: KernelSpec) -> bool:
+    """Whether every firmware has the reference: the pack names it, all is f32, and nothing that is read is overwritten,
+    for then a call could not be repeated."""
+    tensors = spec.inputs + spec.outputs
+    return spec.fallback == spec.id and all(tensor.dtype.name == "f32" and not tensor.inout for tensor in tensors)
 
 
 def build_header(build_id: str, variant: Variant) -> str:

@@ -21,7 +21,7 @@ os.environ["HOST_CONFIG_DIR"] = str(TEST_BUILD / "config")
 os.environ["HOST_STATE_DIR"] = str(TEST_BUILD / "state")
 os.environ.pop("HOST_PORT", None)
 
-from host import boards, firmware, pack  # noqa: E402
+from host import bench, boards, firmware, pack  # noqa: E402
 from host.board import Board, connect  # noqa: E402
 from host.emulator import EmulatedBoard  # noqa: E402
 from host.pack import keys  # noqa: E402
@@ -64,6 +64,14 @@ def emulated_board(
             with connect(str(emulated.wait_for_port(30))) as board:
                 board.install(pack.Pack.open(core_pack).image("thumbv6m-soft"))
             yield emulated
+
+
+@pytest.fixture(scope="session")
+def emulated_bench(core_pack: Path) -> Iterator[EmulatedBoard]:
+    """An emulated Pico whose firmware has native references of all kernels, with the core pack installed."""
+    keys.default_or_create()
+    with bench.bench_board("rpi_pico", pack.Pack.open(core_pack)) as emulated:
+        yield emulated
 
 
 @pytest.fixture

@@ -27,8 +27,8 @@ from host.runtime import run_module
 RunHost = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def test_bench_measures_every_kernel_and_puts_the_pack_back(cli: RunHost, emulated_board: EmulatedBoard) -> None:
-    port = str(emulated_board.wait_for_port(30))
+def test_bench_measures_every_kernel_and_puts_the_pack_back(cli: RunHost, emulated_bench: EmulatedBoard) -> None:
+    port = str(emulated_bench.wait_for_port(30))
     with connect(port) as board:
         before = board.status()["pack"]
     finished = cli("bench", "--port", port, "--json", timeout=300)

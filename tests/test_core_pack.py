@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from kernel_builds import IDS, SPECS
 
 import host
-from host.board import Board
+from host.board import Board, connect
 from host.check import run_check
+from host.emulator import EmulatedBoard
 from host.pack import Pack
 from host.pack.spec import KernelSpec
 from host.runtime import Runtime
@@ -53,11 +55,19 @@ def arguments(spec: KernelSpec) -> list[tuple[tuple[int, ...], str]]:
     return [(tuple(dim.value(spec.test.symbols) for dim in t.shapes[0]), t.dtype.name) for t in tensors]
 
 
+@pytest.fixture(scope="module")
+def bench_board(emulated_bench: EmulatedBoard) -> Iterator[Board]:
+    """A board with native references of all kernels, ready to compare."""
+    with connect(str(emulated_bench.wait_for_port())) as board:
+        board.soft_reset()
+        board.exec(AGENT.read_text() + OUTPUTS)
+        yield board
+
+
 @pytest.mark.parametrize("kernel_id", IDS)
-def test_the_reference_in_the_firmware_gives_the_bits_of_the_aot_code(board: Board, kernel_id: str) -> None:
-    board.exec(AGENT.read_text() + OUTPUTS)
+def test_the_reference_in_the_firmware_gives_the_bits_of_the_aot_code(bench_board: Board, kernel_id: str) -> None:
     call = f"output({kernel_id!r}, {arguments(SPECS[kernel_id])!r}, "
-    aot, native = (board.eval(call + f"{reference})") for reference in (False, True))
+    aot, native = (bench_board.eval(call + f"{reference})") for reference in (False, True))
     assert aot == native
     assert any(aot)
 

@@ -1,7 +1,7 @@
 # Module kern: our sources, WAMR's AOT runtime, Ed25519, exact soft floats and the kernels' native references.
 #
 # Set by host/firmware.py: KERN_GENERATED (folder of generated headers), WAMR_ROOT, MONOCYPHER_ROOT, and in
-# ${KERN_GENERATED}/natives.cmake the list KERN_NATIVE_KERNELS of "id|entry point|source".
+# ${KERN_GENERATED}/natives.cmake the list KERN_NATIVE_KERNELS of "id|entry point|source" and KERN_NATIVE_OPTIMISATION.
 
 set(KERN_DIR ${CMAKE_CURRENT_LIST_DIR})
 include(${KERN_GENERATED}/natives.cmake)
@@ -122,7 +122,7 @@ foreach(native ${KERN_NATIVE_KERNELS})
     set(object ${CMAKE_BINARY_DIR}/natives/${id}.o)
     get_filename_component(folder ${source} DIRECTORY)
     add_custom_command(OUTPUT ${object}
-        COMMAND ${CMAKE_C_COMPILER} -mcpu=cortex-m0plus -mthumb -O3 -std=c11 -ffp-contract=off -ffreestanding -DKERNEL_NATIVE
+        COMMAND ${CMAKE_C_COMPILER} -mcpu=cortex-m0plus -mthumb ${KERN_NATIVE_OPTIMISATION} -std=c11 -ffp-contract=off -ffreestanding -DKERNEL_NATIVE
             -D${entry}=native_${id} -I${folder}/portable -I${folder} -I${KERN_KERNELS}/include/portable
             -I${KERN_KERNELS}/include -I${KERN_GENERATED} -MD -MF ${object}.d -c ${source} -o ${object}.tmp
         COMMAND ${CMAKE_OBJCOPY} ${KERN_REDEFINE} ${object}.tmp ${object}

@@ -97,13 +97,17 @@ MP_DECLARE_CONST_FUN_OBJ_1(kern_install_obj);
 // Count a call, and what it ended with.
 void kern_stats_call(void);
 void kern_stats_fault(const char *kernel, int error, const struct engine_result *result);
-void kern_stats_degraded(void);
+void kern_stats_degraded(const char *kernel); // the last fault was made up for by a reference
 void kern_stats_reset(void);
+
+// Whether kern.strict(True) turned fallbacks off.
+bool kern_is_strict(void);
 
 mp_obj_t kern_hex(const uint8_t *bytes, size_t size);
 
 MP_DECLARE_CONST_FUN_OBJ_0(kern_status_obj);
 MP_DECLARE_CONST_FUN_OBJ_0(kern_stats_obj);
+MP_DECLARE_CONST_FUN_OBJ_VAR_BETWEEN(kern_strict_obj);
 MP_DECLARE_CONST_FUN_OBJ_VAR_BETWEEN(kern_kernels_obj);
 
 // ---- run.c ----

@@ -25,9 +25,10 @@ static uint32_t run(const struct gate_pack *pack, uint32_t index, uint32_t descr
     }
     struct image_kernel kernel = image_kernel(&pack->image, index);
     kern_stats_fault(kernel.id, error, &result);
-    const struct engine_native *native = error != KERN_KERNEL_TRAP && repeatable ? engine_find_native(kernel.fallback) : NULL;
+    bool falls_back = error != KERN_KERNEL_TRAP && repeatable && !kern_is_strict();
+    const struct engine_native *native = falls_back ? engine_find_native(kernel.fallback) : NULL;
     if (native != NULL && engine_call_native(native, kernel.max_ticks, descriptor, &second) == KERN_OK) {
-        kern_stats_degraded();
+        kern_stats_degraded(kernel.id);
         return second.cycles;
     }
     kern_raise_fault(kernel.id, error, &result);

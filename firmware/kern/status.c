@@ -65,6 +65,7 @@ static const int error_codes[] = {
 
 static struct {
     uint32_t calls, degraded;
+    bool strict, fell_back; // no fallbacks; whether one made up for the last fault
     uint32_t faults[MP_ARRAY_SIZE(error_codes)];
     char kernel[24]; // of the last fault; empty when there was none
     int error;
@@ -73,14 +74,23 @@ static struct {
 
 void kern_stats_reset(void) {
     memset(&stats, 0, sizeof(stats));
+    MP_STATE_VM(kern_fallbacks) = MP_OBJ_TO_PTR(mp_obj_new_dict(0));
 }
 
 void kern_stats_call(void) {
     stats.calls++;
 }
 
-void kern_stats_degraded(void) {
+void kern_stats_degraded(const char *kernel) {
+    mp_map_t *fallbacks = &MP_STATE_VM(kern_fallbacks)->map;
+    mp_map_elem_t *count = mp_map_lookup(fallbacks, mp_obj_new_str_from_cstr(kernel), MP_MAP_LOOKUP_ADD_IF_NOT_FOUND);
+    count->value = from_uint(count->value != MP_OBJ_NULL ? mp_obj_get_int(count->value) + 1 : 1);
     stats.degraded++;
+    stats.fell_back = true;
+}
+
+bool kern_is_strict(void) {
+    return stats.strict;
 }
 
 void kern_stats_fault(const char *kernel, int error, const struct engine_result *result) {
@@ -90,6 +100,7 @@ void kern_stats_fault(const char *kernel, int error, const struct engine_result 
     }
     strncpy(stats.kernel, kernel, sizeof(stats.kernel) - 1);
     stats.error = error;
+    stats.fell_back = false;
     stats.result = *result;
 }
 
@@ -98,26 +109,41 @@ static mp_obj_t error_name(int error) {
 }
 
 static mp_obj_t kern_stats(void) {
-    mp_obj_t dict = mp_obj_new_dict(4), faults = mp_obj_new_dict(0), last = mp_const_none;
+    mp_obj_t dict = mp_obj_new_dict(5), faults = mp_obj_new_dict(0), last = mp_const_none;
     for (size_t i = 0; i < MP_ARRAY_SIZE(error_codes); i++) {
         if (stats.faults[i] != 0) {
             mp_obj_dict_store(faults, error_name(error_codes[i]), from_uint(stats.faults[i]));
         }
     }
     if (stats.kernel[0] != 0) {
-        last = mp_obj_new_dict(4);
+        last = mp_obj_new_dict(5);
         store(last, MP_QSTR_kernel, mp_obj_new_str_from_cstr(stats.kernel));
         store(last, MP_QSTR_error, error_name(stats.error));
         store(last, MP_QSTR_pc, from_uint(stats.result.pc));
         store(last, MP_QSTR_cycles, from_uint(stats.result.cycles));
+        store(last, MP_QSTR_fallback, mp_obj_new_bool(stats.fell_back));
     }
     store(dict, MP_QSTR_calls, from_uint(stats.calls));
     store(dict, MP_QSTR_faults, faults);
     store(dict, MP_QSTR_degraded, from_uint(stats.degraded));
+    store(dict, MP_QSTR_fallbacks, mp_obj_dict_copy(MP_OBJ_FROM_PTR(MP_STATE_VM(kern_fallbacks))));
     store(dict, MP_QSTR_last_fault, last);
     return dict;
 }
 MP_DEFINE_CONST_FUN_OBJ_0(kern_stats_obj, kern_stats);
+
+MP_REGISTER_ROOT_POINTER(mp_obj_dict_t * kern_fallbacks); // how often, by kernel
+
+// ---- kern.strict([on]) ----
+
+static mp_obj_t kern_strict(size_t n_args, const mp_obj_t *args) {
+    bool before = stats.strict;
+    if (n_args == 1) {
+        stats.strict = mp_obj_is_true(args[0]);
+    }
+    return mp_obj_new_bool(before);
+}
+MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(kern_strict_obj, 0, 1, kern_strict);
 
 // ---- kern.kernels([id]) ----
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rich_click as click
 from rich.console import RenderableType
 
-from host import project
+from host import ports, project
 from host.cli.app import host
 from host.cli.options import command, pack_option, port_option
 from host.cli.output import Output, table
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 def bench(output: Output, port: str | None, wasmtime: bool, pack: Path | None) -> None:
     """Measure cycles on a board: AOT, native C and MicroPython; what a call costs; flash and RAM.
 
-    MicroPython on the board starts anew.
+    MicroPython on the board starts anew. emu:BOARD is an emulated board of its own, with firmware of the bench variant.
     """
     from host.pack import Pack
 
@@ -100,7 +101,8 @@ def _bench_board(output: Output, pack: Pack, port: str | None) -> None:
     from host.bench import run_bench
     from host.board import connect
 
-    with connect(port) as board:
+    with ExitStack() as stack:
+        board = stack.enter_context(connect(_measured_port(output, pack, ports.resolve(port), stack)))
         board.soft_reset()
         costs = run_bench(board, pack, lambda what: output.note(f"measuring {what}"))
     data = {
@@ -108,6 +110,18 @@ def _bench_board(output: Output, pack: Pack, port: str | None) -> None:
         "kernels": [dataclasses.asdict(cost) | _ratios(cost) for cost in costs.kernels],
     }
     output.result(data, *_bench_tables(costs))
+
+
+def _measured_port(output: Output, pack: Pack, port: str, stack: ExitStack) -> str:
+    """``port``; for ``emu:BOARD``, that of another emulated board, which has native references of all kernels."""
+    from host.bench import bench_board
+
+    if not port.startswith(ports.EMULATED):
+        output.note("native C where the firmware has it; of every kernel with: host build --bench")
+        return port
+    name = port.removeprefix(ports.EMULATED)
+    output.note(f"starting an emulated {name} with firmware of the bench variant")
+    return str(stack.enter_context(bench_board(name, pack)).wait_for_port())
 
 
 def _ratios(cost: KernelCost) -> dict[str, float | None]:
