@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from host.boards import Board
@@ -17,15 +17,22 @@ class Size:
     ram: int
 
 
+RUNTIME = ("module kern", "WAMR", "exact floats", "Ed25519")
+"""What makes kernels run; their references and MicroPython apart."""
+
+FLASH_BUDGET = 64 * 1024
+"""What ``runtime``, the sum of these, may take of flash."""
+
 _PARTS = (
     ("module kern", r"/firmware/kern/(?!wamr_platform)|libkern_engine\.a\((engine|instance)"),
-    ("kernel references", r"natives/"),
     ("WAMR", r"libkern_wamr\.a|libkern_engine\.a\((platform|pool|runtime|symbols)"),
     ("exact floats", r"softfloat/|libkern_engine\.a\(floats"),
     ("Ed25519", r"libkern_crypto\.a"),
+    ("kernel references", r"natives/"),
     ("MicroPython", r""),
 )
-"""Part and a pattern of its objects' paths; the first that matches counts."""
+"""Part and a pattern of its objects' paths; the first that matches counts.
+MicroPython is the rest: newlib too, and sha256, which its hashlib has anyway."""
 
 _INPUT = re.compile(
     r"^ (?P<section>[.*\w-]\S*)\s+0x(?P<address>[0-9a-f]+)\s+0x(?P<size>[0-9a-f]+) (?P<object>\S.*)$", re.M
@@ -52,7 +59,7 @@ def placed_sections(text: str) -> Iterator[Placed]:
 
 
 def read_map(text: str, board: Board) -> dict[str, Size]:
-    """Sizes by part, the fixed regions of RAM that kernels use, and the total; of a GNU ld map file."""
+    """Sizes by part, RAM that kernels use, and the sums ``runtime`` and ``total``; of a GNU ld map file."""
     flash: dict[str, int] = dict.fromkeys((name for name, _ in _PARTS), 0)
     ram = dict(flash)
     for placed in placed_sections(text):
@@ -66,5 +73,10 @@ def read_map(text: str, board: Board) -> dict[str, Size]:
     sizes["arena"] = Size(0, memory.arena_size)
     sizes["WAMR pool"] = Size(0, memory.pool_size)
     sizes["kernel stack"] = Size(0, memory.stack_size)
-    sizes["total"] = Size(sum(size.flash for size in sizes.values()), sum(size.ram for size in sizes.values()))
-    return sizes
+    runtime = {part: sizes[part] for part in RUNTIME}
+    return {**runtime, "runtime": _sum(runtime.values()), **sizes, "total": _sum(sizes.values())}
+
+
+def _sum(sizes: Iterable[Size]) -> Size:
+    listed = list(sizes)
+    return Size(sum(size.flash for size in listed), sum(size.ram for size in listed))

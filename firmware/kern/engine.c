@@ -138,13 +138,22 @@ static struct instance *load_once(const struct gate_pack *pack, uint32_t index) 
     return instance;
 }
 
+// WAMR says so only in its message.
+static bool pool_was_full(void) {
+    const char *at = instance_message;
+    while (*at != 0 && strncmp(at, "allocate", 8) != 0) {
+        at++;
+    }
+    return *at != 0;
+}
+
 // Seldom called: kept apart from a call, which is to be quick.
 static __attribute__((noinline)) struct instance *load(const struct gate_pack *pack, uint32_t index) {
     struct instance *instance;
     do {
         instance_message[0] = 0;
         instance = load_once(pack, index);
-    } while (instance == NULL && strstr(instance_message, "allocate") != NULL && unload_least_used());
+    } while (instance == NULL && pool_was_full() && unload_least_used());
     return instance;
 }
 

@@ -14,7 +14,7 @@ from rich.console import RenderableType
 from host import ports, project
 from host.cli.app import host
 from host.cli.options import command, pack_option, port_option
-from host.cli.output import Output, table
+from host.cli.output import Output, sizes_table, table
 from host.cli.packs import current_source, default_pack
 from host.errors import UsageError
 
@@ -146,8 +146,6 @@ def _bench_tables(costs: Costs) -> list[RenderableType]:
         ("an empty C function", calls.c_function),
         ("an empty Python function", calls.python_function),
     ]
-    sizes = [(part, *size.values()) for part, size in costs.sizes.items()]
-    headings = [f"{name}>" for name in next(iter(costs.sizes.values()), {})]
     return [
         table(
             "cycles an element",
@@ -166,7 +164,7 @@ def _bench_tables(costs: Costs) -> list[RenderableType]:
             rows=[(name, _rounded(cycles)) for name, cycles in rows],
         ),
         "",
-        table("bytes of", *headings, rows=sizes),
+        sizes_table(costs.sizes),
     ]
 
 

@@ -12,7 +12,7 @@ from host import boards
 from host.boards import Board
 from host.cli.app import host
 from host.cli.options import board_argument, command
-from host.cli.output import Output, facts, table
+from host.cli.output import Output, facts, sizes_table, table
 from host.cli.packs import default_key
 
 
@@ -65,7 +65,8 @@ def build(output: Output, board: Board, variant: str) -> None:
         "uf2": str(built.uf2),
         "keys": [public.key_id.hex() for public in keys.public_keys()],
     }
-    output.result(data, facts({**data, "keys": " ".join(data["keys"])}))
+    sizes = firmware.size_report(board, VARIANTS[variant])
+    output.result({**data, "sizes": sizes}, facts({**data, "keys": " ".join(data["keys"])}), "", sizes_table(sizes))
 
 
 @command(host, "emulate")

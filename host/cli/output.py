@@ -61,6 +61,12 @@ def table(*columns: str, rows: Iterator[tuple[Any, ...]] | list[tuple[Any, ...]]
     return shown
 
 
+def sizes_table(sizes: Mapping[str, Mapping[str, int]]) -> Table:
+    """Bytes of flash and RAM by part of a firmware."""
+    rows = [(part, size["flash"], size["ram"]) for part, size in sizes.items()]
+    return table("bytes of", "flash>", "ram>", rows=rows)
+
+
 def facts(data: Mapping[str, Any]) -> Table:
     """Names and values, one a line."""
     shown = Table(box=None, pad_edge=False, show_header=False)

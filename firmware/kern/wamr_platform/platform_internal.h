@@ -32,6 +32,12 @@
 #define LOG_VERBOSE(...) ((void)0)
 #define LOG_DEBUG(...) ((void)0)
 
+// For a module's few exports; newlib's take 2 KB. In runtime.c.
+#define qsort small_sort
+#define bsearch small_search
+void small_sort(void *items, size_t count, size_t size, int (*compare)(const void *, const void *));
+void *small_search(const void *key, const void *items, size_t count, size_t size, int (*compare)(const void *, const void *));
+
 typedef int korp_tid;
 typedef int korp_thread;
 typedef int korp_mutex;

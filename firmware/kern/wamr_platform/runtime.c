@@ -119,6 +119,31 @@ void *wasm_native_resolve_symbol(const char *module, const char *name, const WAS
     return NULL;
 }
 
+// ---- exports ----
+
+void small_sort(void *items, size_t count, size_t size, int (*compare)(const void *, const void *)) {
+    uint8 *end = (uint8 *)items + count * size;
+    for (uint8 *start = items; start < end; start += size) {
+        for (uint8 *item = start; item > (uint8 *)items && compare(item - size, item) > 0; item -= size) {
+            for (size_t i = 0; i < size; i++) {
+                uint8 byte = item[i];
+                item[i] = (item - size)[i];
+                (item - size)[i] = byte;
+            }
+        }
+    }
+}
+
+void *small_search(const void *key, const void *items, size_t count, size_t size, int (*compare)(const void *, const void *)) {
+    for (size_t i = 0; i < count; i++) {
+        void *item = (uint8 *)items + i * size;
+        if (compare(key, item) == 0) {
+            return item;
+        }
+    }
+    return NULL;
+}
+
 // ---- a module's names: a dozen strings, so a list does ----
 
 struct HashMap {

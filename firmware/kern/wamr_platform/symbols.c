@@ -78,7 +78,7 @@ INTEGER_HELPER(i64_shr_u, uint64, >>)
 
 #define SYMBOL(name, function) { name, (void *)function }
 
-static SymbolMap symbols[] = {
+static const SymbolMap symbols[] = {
     SYMBOL("aot_set_exception_with_id", trap),
     SYMBOL("aot_call_indirect", call_imported),
     SYMBOL("aot_call_indirect", import_call),
@@ -133,7 +133,7 @@ static SymbolMap symbols[] = {
 
 SymbolMap *get_target_symbol_map(uint32 *count) {
     *count = sizeof(symbols) / sizeof(symbols[0]);
-    return symbols;
+    return (SymbolMap *)symbols; // only read
 }
 
 void get_current_target(char *buffer, uint32 size) {

@@ -1,0 +1,59 @@
+"""What the firmware takes: flash of the runtime, and the heap that it leaves to Python with everything in use."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from kernel_builds import IDS, SPECS
+
+from host import boards, firmware
+from host.board import Board
+from host.firmware_sizes import FLASH_BUDGET, RUNTIME
+from host.firmware_variants import BENCH
+
+ROOT = Path(__file__).resolve().parent.parent
+HEAP = 60 * 1024
+"""Bytes that Python has left on a Pico, at least."""
+
+RunHost = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def test_runtime_keeps_its_budget_of_flash(firmware_uf2: Path) -> None:
+    sizes = firmware.size_report(boards.load("rpi_pico"))
+    assert sizes["runtime"]["flash"] == sum(sizes[part]["flash"] for part in RUNTIME)
+    assert 0 < sizes["runtime"]["flash"] <= FLASH_BUDGET
+    assert all(sizes[part]["flash"] > 1000 for part in RUNTIME)
+
+
+def test_firmware_has_references_of_what_can_fall_back_and_the_bench_variant_of_all(emulated_bench: object) -> None:
+    board = boards.load("rpi_pico")
+    release, bench = firmware.size_report(board), firmware.size_report(board, BENCH)
+    assert 0 < release["kernel references"]["flash"] < bench["kernel references"]["flash"] / 4
+
+
+def test_heap_is_large_with_every_kernel_in_use(board: Board) -> None:
+    board.exec("import gc, kern")
+    for kernel_id in IDS:
+        spec = SPECS[kernel_id]
+        arguments = [
+            (tuple(dim.value(spec.test.symbols) for dim in tensor.shapes[0]), tensor.dtype.name)
+            for tensor in spec.arguments
+            if not tensor.optional
+        ]
+        board.exec(f"kern.bind({kernel_id!r}, *[kern.tensor(*given) for given in {arguments!r}])()")
+    assert board.stats()["calls"] == len(IDS)
+    assert board.eval("(gc.collect(), gc.mem_free())[1]") >= HEAP
+
+
+def test_build_prints_what_takes_flash_and_ram(cli: RunHost, firmware_uf2: Path) -> None:
+    printed = cli("build", "rpi_pico").stdout
+    for part, size in firmware.size_report(boards.load("rpi_pico")).items():
+        assert any(line.split() == [*part.split(), *map(str, size.values())] for line in printed.splitlines()), part
+
+
+def test_the_docs_table_is_up_to_date(firmware_uf2: Path) -> None:
+    command = [sys.executable, ROOT / "tools" / "size_table.py", "--check"]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0
