@@ -7,10 +7,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pytest
 from kernel_builds import IDS, SPECS
 
 from host import boards, firmware
 from host.board import Board
+from host.errors import BoardError
 from host.firmware_sizes import FLASH_BUDGET, RUNTIME
 from host.firmware_variants import BENCH
 
@@ -46,6 +49,30 @@ def test_heap_is_large_with_every_kernel_in_use(board: Board) -> None:
         board.exec(f"kern.bind({kernel_id!r}, *[kern.tensor(*given) for given in {arguments!r}])()")
     assert board.stats()["calls"] == len(IDS)
     assert board.eval("(gc.collect(), gc.mem_free())[1]") >= HEAP
+
+
+def test_heap_has_the_kernels_memory_until_kern_is_imported(board: Board) -> None:
+    for _ in range(2):
+        board.soft_reset()
+        board.exec("import gc")
+        before = board.eval("(gc.collect(), gc.mem_free())[1]")
+        board.exec("large = bytearray(140000); large[-1] = 7")
+        board.exec("del large")
+        board.exec("import kern")
+        after = board.eval("(gc.collect(), gc.mem_free())[1]")
+        assert after >= HEAP
+        assert before - after > 155_000
+        x = np.arange(4, dtype="f4")
+        assert board.run("swiglu_f32", [x, np.zeros_like(x)]).tolist() == [0] * 4
+
+
+def test_import_says_what_to_do_when_objects_lie_in_the_kernels_memory(board: Board) -> None:
+    board.exec("large = bytearray(140000)")
+    for _ in range(2):
+        with pytest.raises(BoardError, match="MemoryError: objects lie in the memory of kernels: import kern before"):
+            board.exec("import kern")
+    board.exec("large[-1] = 7; del large")
+    board.exec("import kern; kern.status()")
 
 
 def test_build_prints_what_takes_flash_and_ram(cli: RunHost, firmware_uf2: Path) -> None:

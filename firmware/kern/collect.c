@@ -6,10 +6,6 @@
 
 #include "arena.h"
 
-#if MICROPY_GC_SPLIT_HEAP
-#error "the heap is one area"
-#endif
-
 #define BLOCKS_PER_BYTE (4) // of the allocation table, which has two bits for each block, 0 for a free one
 #define WORDS_PER_BLOCK (MICROPY_BYTES_PER_GC_BLOCK / sizeof(void *))
 
@@ -24,7 +20,7 @@ static void mark(void *const *words) {
 
 // Only whole calls on this core change the arena, so no block can be in the making. The other core may change the heap.
 static void collect(void) {
-    const mp_state_mem_area_t *area = &MP_STATE_MEM(area);
+    const mp_state_mem_area_t *area = &MP_STATE_MEM(area); // the only one, see claim.c
     mp_thread_recursive_mutex_lock(&MP_STATE_MEM(gc_mutex), 1);
     void *const *words = (void *const *)area->gc_pool_start;
     for (size_t i = 0; i <= area->gc_last_used_block / BLOCKS_PER_BYTE; i++) {

@@ -44,9 +44,18 @@ void engine_init(void) {
         .mem_alloc_type = Alloc_With_Pool,
         .mem_alloc_option.pool = { .heap_buf = (void *)KERN_POOL_ADDRESS, .heap_size = KERN_POOL_SIZE },
     };
-    guard_init();
+    static bool guarded;
+    if (!guarded) {
+        guard_init();
+        guarded = true;
+    }
     // Fails only for a pool that is too small for WAMR's own tables, which the build's tests would have shown.
     (void)wasm_runtime_full_init(&args);
+}
+
+void engine_deinit(void) {
+    engine_unload(NULL);
+    wasm_runtime_destroy();
 }
 
 void engine_pool(uint32_t *size, uint32_t *free) {

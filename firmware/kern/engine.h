@@ -19,7 +19,8 @@ struct engine_native {
     uint32_t (*entry)(uint32_t descriptor);
 };
 
-void engine_init(void); // once, before anything else
+void engine_init(void);   // before anything else
+void engine_deinit(void); // unloads every module; then nothing of the runtime is left in the pool
 void engine_unload(const struct gate_pack *pack); // every module of that pack, or of any when NULL, each after its kernel_cleanup
 
 uint32_t engine_aot_version(void);

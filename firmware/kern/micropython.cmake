@@ -141,6 +141,7 @@ add_dependencies(kern_engine kern_objects)
 set(KERN_SOURCES
     ${KERN_DIR}/modkern.c
     ${KERN_DIR}/errors.c
+    ${KERN_DIR}/claim.c
     ${KERN_DIR}/collect.c
     ${KERN_DIR}/tensor.c
     ${KERN_DIR}/call.c

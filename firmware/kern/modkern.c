@@ -9,20 +9,20 @@ extern const mp_obj_module_t kern_module;
 
 static bool ready; // false from a reset to the first import after it
 
-// MicroPython calls this before the heap is swept, so kernels that tidy up and finalisers find the arena as it was.
+// MicroPython calls this before the heap is swept, so kernels that tidy up and finalisers find the arena as it was. What
+// follows, mp_init, lends the memory.
 void kern_soft_reset(void) {
-    engine_unload(NULL);
-    ready = false;
+    if (ready) {
+        engine_deinit();
+        ready = false;
+    }
 }
 
 // Called at every import; after a reset, nothing of the time before is left.
 static mp_obj_t kern___init__(void) {
-    static bool started;
-    if (!started) {
-        engine_init();
-        started = true;
-    }
     if (!ready) {
+        kern_memory_claim();
+        engine_init();
         arena_reset();
         kern_pack_reset();
         kern_stats_reset();

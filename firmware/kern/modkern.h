@@ -13,6 +13,12 @@
 
 void kern_soft_reset(void);
 
+// ---- claim.c ----
+
+// Give the memory of kernels to MicroPython's heap, and take it back. Raises MemoryError when there are objects in it.
+void kern_memory_lend(void);
+void kern_memory_claim(void);
+
 // ---- errors.c ----
 
 #define KERN_DECLARE_EXCEPTION(constant, name, parent, code, phrase) extern const mp_obj_type_t kern_type_##name;

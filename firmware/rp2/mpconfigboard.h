@@ -5,6 +5,11 @@
 #undef MICROPY_HW_FLASH_STORAGE_BYTES
 #define MICROPY_HW_FLASH_STORAGE_BYTES (KERN_FILESYSTEM_SIZE)
 
+// The heap has the kernels' memory too until kern is imported.
+#define MICROPY_GC_SPLIT_HEAP (1)
+void kern_memory_lend(void);
+#define MICROPY_PORT_INIT_FUNC kern_memory_lend()
+
 void kern_soft_reset(void);
 #define MICROPY_BOARD_END_SOFT_RESET() kern_soft_reset()
 

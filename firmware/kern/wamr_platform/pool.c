@@ -27,6 +27,9 @@ bool wasm_runtime_full_init(RuntimeInitArgs *args) {
     return true;
 }
 
+void wasm_runtime_destroy(void) {
+}
+
 void *wasm_runtime_malloc(unsigned size) {
     if (size > KERN_POOL_SIZE) {
         return NULL;
