@@ -47,6 +47,7 @@ class Flash:
     slot_size: int
     state: int
     state_size: int
+    keys: int
     filesystem: int
     filesystem_size: int
 

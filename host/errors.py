@@ -289,6 +289,12 @@ class KeyRevoked(PackError):
     code = -49
 
 
+class PackOnTrial(PackError):
+    """The active pack is on trial; confirm it or go back first."""
+
+    code = -50
+
+
 # ---- devices -------------------------------------------------------------------------------------
 
 

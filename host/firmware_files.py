@@ -57,6 +57,7 @@ def board_header(board: Board, version: str) -> str:
         "SLOT_SIZE": flash.slot_size,
         "STATE": flash.state,
         "STATE_SIZE": flash.state_size,
+        "KEYS_AREA": flash.keys,
         "FILESYSTEM_SIZE": flash.filesystem_size,
         "DEADLINE_MS": board.limits.deadline_ms,
     }

@@ -49,6 +49,7 @@ const struct store_flash kern_flash = {
     .slot_size = KERN_SLOT_SIZE,
     .state = KERN_STATE,
     .state_size = KERN_STATE_SIZE,
+    .keys = KERN_KEYS_AREA,
     .erase = erase,
     .program = program,
 };

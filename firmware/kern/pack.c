@@ -82,7 +82,7 @@ static int verify(uint8_t slot, uint32_t length, struct gate_report *report) {
 // Verified before its first use after each reset.
 static int find_active(const struct gate_pack **pack, struct gate_report *report) {
     uint8_t slot = state.store.state.active;
-    if (slot == STORE_NO_SLOT) {
+    if (slot == STORE_NONE) {
         return KERN_NO_PACK;
     }
     *pack = &state.packs[slot];
@@ -215,19 +215,22 @@ static size_t read_chunk(struct source *source, uint8_t *p) {
     return have;
 }
 
+static void check(int error) {
+    if (error != KERN_OK) {
+        kern_raise(error, MP_ERROR_TEXT("%s"), kern_error_phrase(error));
+    }
+}
+
 // Write the source to the idle slot. Returns its length.
 static uint32_t receive(struct source *source) {
     uint8_t *chunk = m_new(uint8_t, CHUNK);
     uint32_t length = 0;
     size_t have;
-    store_begin(&state.store);
+    check(store_begin(&state.store));
     while ((have = read_chunk(source, chunk)) > 0) {
         memset(chunk + have, 0xff, CHUNK - have);
         for (size_t at = 0; at < have; at += STORE_PAGE) {
-            int error = store_write(&state.store, chunk + at);
-            if (error != KERN_OK) {
-                kern_raise(error, MP_ERROR_TEXT("%s"), kern_error_phrase(error));
-            }
+            check(store_write(&state.store, chunk + at));
         }
         length += have;
         mp_event_handle_nowait(); // USB goes on, and Ctrl-C ends this
@@ -266,10 +269,7 @@ static void install(mp_obj_t o) {
     check_health(&state.packs[slot]);
     struct image_header header;
     image_header(&state.packs[slot].image, &header);
-    error = store_commit(&state.store, length, header.security_counter);
-    if (error != KERN_OK) {
-        kern_raise(error, MP_ERROR_TEXT("%s"), kern_error_phrase(error));
-    }
+    check(store_commit(&state.store, length, header.security_counter, true));
 }
 
 static mp_obj_t kern_install(mp_obj_t source) {

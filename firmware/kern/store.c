@@ -1,22 +1,21 @@
-// Slots and state log; see store.h for what holds at every instant.
+// Slots, key sets and state log; see store.h for what holds at every instant.
 #include "store.h"
 
 #include <stddef.h>
 #include <string.h>
 
-#define MAGIC (0x474f4c4b) // "KLOG"
+#define MAGIC (0x32474f4c) // "LOG2"
 
-// A record as it lies in flash, at the start of a page. Words of the board's byte order: it is never moved to another one.
+// A record as it lies in flash, at the start of a page, in the board's byte order: it is never moved to another board.
 struct record {
     uint32_t magic;
-    uint32_t sequence;
-    uint32_t active;
-    uint32_t sizes[STORE_SLOTS];
-    uint32_t counter;
+    struct store_state state;
     uint32_t crc; // of all that is before
 };
 
 _Static_assert(sizeof(struct record) <= STORE_PAGE, "a record fits a page");
+
+// ---- reading the log ----
 
 static uint32_t crc32(const uint8_t *p, size_t size) {
     uint32_t crc = ~0u;
@@ -37,10 +36,16 @@ static const struct record *record_at(const struct store *store, uint32_t page) 
     return (const struct record *)(store->flash->memory + store->flash->state + page * STORE_PAGE);
 }
 
+static bool one_of(uint32_t index, uint32_t count) {
+    return index < count || index == STORE_NONE;
+}
+
 static bool record_ok(const struct store *store, const struct record *record) {
+    const struct store_state *state = &record->state;
     uint32_t most = store->flash->slot_size;
     return record->magic == MAGIC && record->crc == record_crc(record)
-           && (record->active < STORE_SLOTS || record->active == STORE_NO_SLOT) && record->sizes[0] <= most && record->sizes[1] <= most;
+           && one_of(state->active, STORE_SLOTS) && one_of(state->previous, STORE_SLOTS) && one_of(state->keys, STORE_KEY_AREAS)
+           && state->sizes[0] <= most && state->sizes[1] <= most && state->keys_size <= store->flash->sector;
 }
 
 static bool page_blank(const struct store *store, uint32_t page) {
@@ -54,40 +59,93 @@ static bool page_blank(const struct store *store, uint32_t page) {
 }
 
 void store_open(struct store *store, const struct store_flash *flash) {
-    *store = (struct store) { .flash = flash, .state.active = STORE_NO_SLOT };
+    struct store_state *state = &store->state;
+    *store = (struct store) {
+        .flash = flash,
+        .state = { .active = STORE_NONE, .previous = STORE_NONE, .confirmed = 1, .keys = STORE_NONE },
+    };
     for (uint32_t page = 0; page < flash->state_size / STORE_PAGE; page++) {
         const struct record *record = record_at(store, page);
-        if (record_ok(store, record) && record->sequence > store->state.sequence) {
+        if (record_ok(store, record) && record->state.sequence > state->sequence) {
             store->page = page;
-            store->state = (struct store_state) {
-                .sequence = record->sequence,
-                .active = record->active,
-                .sizes = { record->sizes[0], record->sizes[1] },
-                .counter = record->counter,
-            };
+            *state = record->state;
         }
+    }
+    if (!state->confirmed) {
+        state->active = state->previous;
+        state->previous = STORE_NONE;
+        state->confirmed = 1;
     }
 }
 
-uint8_t store_idle(const struct store *store) {
+uint32_t store_idle(const struct store *store) {
     return store->state.active == 0 ? 1 : 0;
 }
 
-const uint8_t *store_slot(const struct store *store, uint8_t slot) {
+const uint8_t *store_slot(const struct store *store, uint32_t slot) {
     return store->flash->memory + store->flash->slots[slot];
 }
 
+// ---- appending a record ----
+
 static int program(const struct store *store, uint32_t offset, const uint8_t *data) {
     const struct store_flash *flash = store->flash;
-    if (!flash->program(offset, data, STORE_PAGE) || memcmp(flash->memory + offset, data, STORE_PAGE) != 0) {
-        return KERN_FLASH_ERROR;
-    }
-    return KERN_OK;
+    bool good = flash->program(offset, data, STORE_PAGE) && memcmp(flash->memory + offset, data, STORE_PAGE) == 0;
+    return good ? KERN_OK : KERN_FLASH_ERROR;
 }
 
-void store_begin(struct store *store) {
+// The page after the newest record's that can take a record: the next blank one, else the first of the next sector, erased.
+static int next_page(const struct store *store, uint32_t *page) {
+    const struct store_flash *flash = store->flash;
+    uint32_t per_sector = flash->sector / STORE_PAGE, pages = flash->state_size / STORE_PAGE;
+    uint32_t next = store->state.sequence == 0 ? 0 : store->page + 1;
+    while (next % per_sector != 0 && !page_blank(store, next)) {
+        next++;
+    }
+    next %= pages;
+    *page = next;
+    bool good = next % per_sector != 0 || flash->erase(flash->state + next * STORE_PAGE, flash->sector);
+    return good ? KERN_OK : KERN_FLASH_ERROR;
+}
+
+static int append(struct store *store, struct store_state state) {
+    uint8_t buffer[STORE_PAGE];
+    struct record record = { .magic = MAGIC, .state = state };
+    uint32_t page;
+    int error = next_page(store, &page);
+    // Used up even when this fails: who knows whether such a record would count after a reset.
+    record.state.sequence = ++store->state.sequence;
+    record.crc = record_crc(&record);
+    memset(buffer, 0xff, sizeof(buffer));
+    memcpy(buffer, &record, sizeof(record));
+    if (error == KERN_OK) {
+        error = program(store, store->flash->state + page * STORE_PAGE, buffer);
+    }
+    if (error == KERN_OK) {
+        store->page = page;
+        store->state = record.state;
+    }
+    return error;
+}
+
+// ---- slots ----
+
+int store_begin(struct store *store) {
+    store->writing = store->state.confirmed;
     store->written = 0;
-    store->writing = true;
+    return store->writing ? KERN_OK : KERN_PACK_ON_TRIAL;
+}
+
+int store_release(struct store *store) {
+    struct store_state state = store->state;
+    if (!state.confirmed) {
+        return KERN_PACK_ON_TRIAL;
+    }
+    if (state.previous == STORE_NONE) {
+        return KERN_OK;
+    }
+    state.previous = STORE_NONE;
+    return append(store, state);
 }
 
 int store_write(struct store *store, const uint8_t page[STORE_PAGE]) {
@@ -99,65 +157,92 @@ int store_write(struct store *store, const uint8_t page[STORE_PAGE]) {
     if (store->written >= flash->slot_size) {
         return KERN_PACK_TOO_LARGE;
     }
+    int error = store->written == 0 ? store_release(store) : KERN_OK;
+    if (error != KERN_OK) {
+        return error;
+    }
     if (store->written % flash->sector == 0 && !flash->erase(offset, flash->sector)) {
         return KERN_FLASH_ERROR;
     }
     store->written += STORE_PAGE;
-    return program(store, offset, page);
-}
-
-// The page after the newest record's that can take a record: the next blank one, else the first of the next sector, erased.
-static int next_page(struct store *store, uint32_t *page) {
-    const struct store_flash *flash = store->flash;
-    uint32_t per_sector = flash->sector / STORE_PAGE, pages = flash->state_size / STORE_PAGE;
-    uint32_t next = store->state.sequence == 0 ? 0 : store->page + 1;
-    if (next % per_sector == 0) {
-        next %= pages;
-    }
-    while (next % per_sector != 0 && !page_blank(store, next)) {
-        next = (next + 1) % pages;
-    }
-    if (next % per_sector == 0 && !flash->erase(flash->state + next * STORE_PAGE, flash->sector)) {
-        return KERN_FLASH_ERROR;
-    }
-    *page = next;
-    return KERN_OK;
-}
-
-static int append(struct store *store, const struct store_state *state) {
-    uint8_t buffer[STORE_PAGE];
-    struct record record = {
-        .magic = MAGIC,
-        .sequence = state->sequence,
-        .active = state->active,
-        .sizes = { state->sizes[0], state->sizes[1] },
-        .counter = state->counter,
-    };
-    record.crc = record_crc(&record);
-    memset(buffer, 0xff, sizeof(buffer));
-    memcpy(buffer, &record, sizeof(record));
-    uint32_t page;
-    int error = next_page(store, &page);
-    if (error == KERN_OK) {
-        error = program(store, store->flash->state + page * STORE_PAGE, buffer);
-    }
-    if (error == KERN_OK) {
-        store->page = page;
-        store->state = *state;
-    }
+    error = program(store, offset, page);
+    store->writing = error == KERN_OK;
     return error;
 }
 
-int store_commit(struct store *store, uint32_t size, uint32_t counter) {
+static void raise_counter(struct store_state *state, uint32_t counter) {
+    if (state->counter < counter) {
+        state->counter = counter;
+    }
+}
+
+int store_commit(struct store *store, uint32_t size, uint32_t counter, bool confirmed) {
+    struct store_state state = store->state;
     if (!store->writing || size > store->written) {
         return KERN_FLASH_ERROR;
     }
-    struct store_state state = store->state;
-    state.sequence++;
+    store->writing = false;
+    state.previous = state.active;
     state.active = store_idle(store);
     state.sizes[state.active] = size;
-    state.counter = counter;
-    int error = append(store, &state);
-    store->writing = error != KERN_OK;
+    state.confirmed = confirmed;
+    if (confirmed) {
+        raise_counter(&state, counter);
+    }
+    return append(store, state);
+}
+
+int store_confirm(struct store *store, uint32_t counter) {
+    struct store_state state = store->state;
+    if (state.confirmed) {
+        return KERN_OK;
+    }
+    state.confirmed = 1;
+    raise_counter(&state, counter);
+    return append(store, state);
+}
+
+int store_rollback(struct store *store) {
+    struct store_state state = store->state;
+    if (state.previous == STORE_NONE) {
+        return KERN_NO_PREVIOUS_PACK;
+    }
+    store->writing = false;
+    state.active = state.previous;
+    state.previous = state.confirmed ? store->state.active : STORE_NONE;
+    state.confirmed = 1;
+    return append(store, state);
+}
+
+// ---- key sets ----
+
+static uint32_t area_at(const struct store *store, uint32_t area) {
+    return store->flash->keys + area * store->flash->sector;
+}
+
+const uint8_t *store_keys(const struct store *store, uint32_t *size) {
+    *size = store->state.keys_size;
+    return store->state.keys == STORE_NONE ? NULL : store->flash->memory + area_at(store, store->state.keys);
+}
+
+static int write_area(const struct store *store, uint32_t offset, const uint8_t *bytes, uint32_t size) {
+    uint8_t page[STORE_PAGE];
+    int error = store->flash->erase(offset, store->flash->sector) ? KERN_OK : KERN_FLASH_ERROR;
+    for (uint32_t at = 0; at < size && error == KERN_OK; at += STORE_PAGE) {
+        memset(page, 0xff, sizeof(page));
+        memcpy(page, bytes + at, size - at < STORE_PAGE ? size - at : STORE_PAGE);
+        error = program(store, offset + at, page);
+    }
     return error;
+}
+
+int store_keys_write(struct store *store, const uint8_t *bytes, uint32_t size) {
+    struct store_state state = store->state;
+    if (size > store->flash->sector) {
+        return KERN_PACK_TOO_LARGE;
+    }
+    state.keys = state.keys == 0 ? 1 : 0;
+    state.keys_size = size;
+    int error = write_area(store, area_at(store, state.keys), bytes, size);
+    return error == KERN_OK ? append(store, state) : error;
 }

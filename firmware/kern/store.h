@@ -1,8 +1,15 @@
-// Two slots for board images and a log that says which one is active, in raw flash. Does not know what the slots hold.
+// Two slots for board images, two areas for key sets, and a log that says which of them count, in raw flash.
+// Does not know what slots and areas hold.
 //
-// The log is a ring of pages in the state sectors. A commit appends one record; the record with the highest sequence number
-// and a good CRC counts. A sector is erased only when the newest record lies in another one, so at every instant, power
-// cuts included, the log names the old state or the new.
+// The log is a ring of pages in the state sectors. Every change of state is one record, appended; the record with the
+// highest sequence number and a good CRC counts. So at every instant, power cuts included, the state is the old one or the
+// new one:
+//
+// - A sector of the log is erased only when the newest record lies in another one.
+// - Nothing that the newest record names is erased. The previous image lies in the idle slot: a record that no longer names
+//   it comes before the first erase there.
+// - A pack on trial is gone back from without a write: a record that does not confirm it means, after a reset, the
+//   previous one.
 #ifndef KERN_STORE_H
 #define KERN_STORE_H
 
@@ -12,7 +19,8 @@
 #include "kern_errors.h"
 
 #define STORE_SLOTS (2)
-#define STORE_NO_SLOT (255)
+#define STORE_KEY_AREAS (2)
+#define STORE_NONE (255)
 #define STORE_PAGE (256) // bytes: the unit of programming, and of store_write
 
 // The flash as the store sees it; offsets count from the start of flash. One per port.
@@ -21,17 +29,22 @@ struct store_flash {
     uint32_t sector;       // bytes, a multiple of STORE_PAGE: the unit of erasing
     uint32_t slots[STORE_SLOTS], slot_size;
     uint32_t state, state_size; // at least two sectors
-    // Both return false on failure. `size` is a multiple of the sector, or of STORE_PAGE.
-    bool (*erase)(uint32_t offset, uint32_t size);
-    bool (*program)(uint32_t offset, const uint8_t *data, uint32_t size);
+    uint32_t keys;         // the two areas, a sector each
+    // Both return false on failure, and are called with one sector or one STORE_PAGE.
+    bool (*erase)(uint32_t offset, uint32_t size) __attribute__((warn_unused_result));
+    bool (*program)(uint32_t offset, const uint8_t *data, uint32_t size) __attribute__((warn_unused_result));
 };
 
-// What the newest record says, and what every commit replaces as a whole.
+// What a record says; every record replaces the one before as a whole. Words only: it lies like this in flash.
 struct store_state {
-    uint32_t sequence; // set by the store
-    uint8_t active;    // slot, or STORE_NO_SLOT
-    uint32_t sizes[STORE_SLOTS]; // bytes of the image in each slot, 0 when there is none
-    uint32_t counter;  // opaque to the store: the security counter that may not be gone below
+    uint32_t sequence;  // set by the store
+    uint32_t active;    // slot, or STORE_NONE
+    uint32_t previous;  // slot that can be gone back to, or STORE_NONE
+    uint32_t confirmed; // 0: the active slot is on trial, until the next reset
+    uint32_t sizes[STORE_SLOTS]; // bytes of the images in the active and the previous slot
+    uint32_t counter;   // highest security counter confirmed; never falls
+    uint32_t keys;      // area with the current key set, or STORE_NONE
+    uint32_t keys_size; // bytes of it
 };
 
 struct store {
@@ -42,20 +55,46 @@ struct store {
     bool writing;
 };
 
-// Find the newest record. With none, nothing is active.
+// Find the newest record; with none, nothing is active. A pack on trial is gone back from: this is called at each reset.
 void store_open(struct store *store, const struct store_flash *flash);
 
-uint8_t store_idle(const struct store *store);
-const uint8_t *store_slot(const struct store *store, uint8_t slot);
+uint32_t store_idle(const struct store *store);
+const uint8_t *store_slot(const struct store *store, uint32_t slot);
 
-// Fill the idle slot from its start. What it held is lost; the active slot and the log stay as they are.
-void store_begin(struct store *store);
+// ---- changes ----
+//
+// Each returns KERN_OK, or what is named with it; all can return KERN_FLASH_ERROR, when the flash did not become what it
+// had to. After an error the state is as it was.
 
-// Append one page; sectors are erased as they are reached. KERN_PACK_TOO_LARGE beyond the slot, KERN_FLASH_ERROR when what
-// was read back differs.
+// Start to fill the idle slot. The active slot stays as it is. KERN_PACK_ON_TRIAL while there is one: the idle slot holds
+// what is gone back to.
+int store_begin(struct store *store) __attribute__((warn_unused_result));
+
+// Append one page; sectors are erased as they are reached, and with the first the previous image is given up.
+// KERN_PACK_TOO_LARGE beyond the slot.
 int store_write(struct store *store, const uint8_t page[STORE_PAGE]) __attribute__((warn_unused_result));
 
-// Make the idle slot, holding `size` bytes, the active one: one atomic step.
-int store_commit(struct store *store, uint32_t size, uint32_t counter) __attribute__((warn_unused_result));
+// Make the idle slot, holding `size` bytes, the active one, and the active one the previous one. Confirmed, it raises the
+// counter; else it is on trial.
+int store_commit(struct store *store, uint32_t size, uint32_t counter, bool confirmed) __attribute__((warn_unused_result));
+
+// End the trial of the active pack, if it is on trial: it stays, and raises the counter.
+int store_confirm(struct store *store, uint32_t counter) __attribute__((warn_unused_result));
+
+// Make the previous slot the active one. What was active becomes the previous one, but not if it was on trial.
+// KERN_NO_PREVIOUS_PACK.
+int store_rollback(struct store *store) __attribute__((warn_unused_result));
+
+// Give up the previous image, if there is one. KERN_PACK_ON_TRIAL while it is what the trial would go back to.
+int store_release(struct store *store) __attribute__((warn_unused_result));
+
+// ---- key sets ----
+
+// The current key set, or NULL.
+const uint8_t *store_keys(const struct store *store, uint32_t *size);
+
+// Make these bytes the current key set: write them to the other area, read them back, append the record.
+// KERN_PACK_TOO_LARGE beyond a sector.
+int store_keys_write(struct store *store, const uint8_t *bytes, uint32_t size) __attribute__((warn_unused_result));
 
 #endif
