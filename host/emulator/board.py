@@ -124,12 +124,13 @@ class EmulatedBoard(instances.Running):
         """Apply power again, after ``power_off``, a power cut or a lockup."""
         self._do(self._power_on)
 
-    def cut_power_at(self, operation: int, outcome: Literal["undone", "half", "done"]) -> None:
+    def cut_power_at(self, operation: int, outcome: Literal["undone", "half", "done"], seed: int = 0) -> None:
         """Cut the power at the ``operation``-th flash operation from now (1: the next), left as ``outcome`` says.
 
-        An operation is one sector erased or one page programmed. The event is ``power_cut``.
+        An operation is one sector erased or one page programmed. Half done is a sector or page in which some bits are
+        what they were and others what they were to be; ``seed`` decides which. The event is ``power_cut``.
         """
-        self._command("cut", operation=operation, outcome=outcome)
+        self._command("cut", operation=operation, outcome=outcome, seed=seed)
 
     # ---- buttons and cable ----
 

@@ -8,6 +8,17 @@ const SECTOR = 4096, PAGE = 256;
 /** The operation that a power cut was ordered for. */
 export class PowerCut extends Error {}
 
+/** Bytes of a xorshift generator; the seed is spread first, so that small ones differ too. */
+function randomBytes(seed) {
+  let state = Math.imul(seed + 1, 0x9e3779b1) | 1;
+  return () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return state >>> 24;
+  };
+}
+
 export class Flash {
   operations = 0; // since power-up
   #cut = null;
@@ -21,30 +32,36 @@ export class Flash {
     fs.readSync(this.file, this.bytes, 0, FLASH_SIZE, 0);
   }
 
-  /** Cuts the power at the `operation`-th operation from now (1 is the next), leaving it `undone`, `half` done or `done`. */
-  cutAt(operation, outcome) {
-    this.#cut = { operation: this.operations + operation, outcome };
+  /**
+   * Cuts the power at the `operation`-th operation from now (1 is the next), leaving it `undone`, `half` done or `done`. Half done
+   * is each bit by itself, as in a chip whose cells are on their way all at once; which ones, `seed` decides.
+   */
+  cutAt(operation, outcome, seed) {
+    this.#cut = { operation: this.operations + operation, outcome, seed };
   }
 
   erase(offset, length) {
     for (let at = offset; at < offset + length; at += SECTOR) {
-      this.#operate(at, SECTOR, (part) => part.fill(0xff));
+      this.#operate(at, SECTOR, () => 0xff);
     }
   }
 
   program(offset, data) {
     for (let at = 0; at < data.length; at += PAGE) {
-      this.#operate(offset + at, PAGE, (part) => part.forEach((old, i) => { part[i] = old & data[at + i]; }));
+      this.#operate(offset + at, PAGE, (old, i) => old & data[at + i]);
     }
   }
 
-  #operate(at, length, change) {
+  #operate(at, length, become) {
     this.operations++;
-    const cut = this.#cut?.operation === this.operations ? this.#cut.outcome : null;
-    const changed = { undone: 0, half: length / 2 }[cut] ?? length;
-    const part = this.bytes.subarray(at % FLASH_SIZE, at % FLASH_SIZE + changed);
-    change(part);
-    fs.writeSync(this.file, part, 0, changed, at % FLASH_SIZE);
+    const cut = this.#cut?.operation === this.operations ? this.#cut : null;
+    const part = this.bytes.subarray(at % FLASH_SIZE, at % FLASH_SIZE + length);
+    const reached = { undone: () => 0, half: randomBytes(cut?.seed) }[cut?.outcome] ?? (() => 0xff);
+    part.forEach((old, i) => {
+      const mask = reached();
+      part[i] = old & ~mask | become(old, i) & mask;
+    });
+    fs.writeSync(this.file, part, 0, length, at % FLASH_SIZE);
     if (cut) {
       throw new PowerCut(`at flash operation ${this.operations}`);
     }

@@ -1,7 +1,7 @@
 // Runs one emulated Pico until its standard input ends:  node main.mjs ROM FLASH [--turbo]
 //
 // ROM is the boot ROM's image, FLASH a file of 2 MB; FLASH.profile.json is what profiler.mjs counts. Standard input and output carry frames (channel.mjs).
-// Commands: {command: 'line', baud, dtr} {'unplug'} {'plug'} {'reset'} {'cut', operation, outcome} {'query', id}
+// Commands: {command: 'line', baud, dtr} {'unplug'} {'plug'} {'reset'} {'cut', operation, outcome, seed} {'query', id}
 // Events: 'connected' {vid, pid, serial}, 'reset' {cause}, 'bootsel', 'power_cut', 'lockup' {message, registers},
 // 'unsupported' {message}, 'reply' {id, cycles, nanos, flash_operations, hard_faults}.
 // After bootsel, power_cut and lockup the process ends: the processor has nothing more to do.
@@ -48,7 +48,7 @@ const commands = {
   unplug: () => board.unplug(),
   plug: () => board.plug(),
   reset: () => board.reset(),
-  cut: ({ operation, outcome }) => flash.cutAt(operation, outcome),
+  cut: ({ operation, outcome, seed }) => flash.cutAt(operation, outcome, seed),
   query: ({ id }) => channel.event({
     event: 'reply', id, cycles: board.mcu.core.cycles, nanos: board.nanos,
     flash_operations: flash.operations, hard_faults: board.hardFaults,
