@@ -136,13 +136,30 @@ class Board:
             )
         return status
 
-    def install(self, image: bytes, progress: Progress | None = None) -> dict[str, Any]:
-        """Send a board image and make it the active pack; returns its name and version as ``status()["pack"]`` does.
+    def packs(self) -> list[dict[str, Any]]:
+        """``kern.packs()``: what is in the slots, the active pack first, then the one that can be gone back to."""
+        return list(self._kern("packs()"))
 
-        Raises a PackError when the board refuses it, which leaves the pack that was active.
+    def install(self, image: bytes, progress: Progress | None = None, confirm: bool = True) -> dict[str, Any]:
+        """Send a board image and make it the active pack; returns it as ``status()["pack"]`` does.
+
+        With ``confirm=False`` it is on trial: unless ``confirm()`` follows, the next reset goes back. Raises a
+        PackError when the board refuses it, which leaves the pack that was active.
         """
-        installed, _ = self._call("_host.install", image, progress, _INSTALL_TIMEOUT)
+        installed, _ = self._call(f"_host.install({confirm})", image, progress, _INSTALL_TIMEOUT)
         return dict(installed)
+
+    def confirm(self) -> dict[str, Any]:
+        """End the trial of the active pack, which stays, and return it. Raises NoPack, FlashError."""
+        return dict(self._kern("confirm()"))
+
+    def rollback(self) -> dict[str, Any]:
+        """Go back to the previous pack and return it, as ``status()["pack"]`` does.
+
+        Raises NoPreviousPack when there is none or its time is over, and another PackError when the board no longer
+        accepts it; the active pack then stays.
+        """
+        return dict(self._kern("rollback()"))
 
     def run(
         self,

@@ -1,8 +1,9 @@
-// Raw flash of the RP2040, outside what MicroPython's own driver manages.
+// Raw flash of the RP2040, outside what MicroPython's own driver manages, and its clock.
 #include "flash.h"
 
 #include "hardware/flash.h"
 #include "hardware/sync.h"
+#include "hardware/timer.h"
 #include "pico/multicore.h"
 
 #include "kern_board.h"
@@ -53,3 +54,7 @@ const struct store_flash kern_flash = {
     .erase = erase,
     .program = program,
 };
+
+uint64_t kern_uptime_us(void) {
+    return time_us_64();
+}

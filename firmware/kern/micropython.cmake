@@ -149,6 +149,7 @@ set(KERN_SOURCES
     ${KERN_DIR}/call_shapes.c
     ${KERN_DIR}/run.c
     ${KERN_DIR}/pack.c
+    ${KERN_DIR}/install.c
     ${KERN_DIR}/status.c
     ${KERN_DIR}/arena.c
     ${KERN_DIR}/descriptor.c

@@ -8,6 +8,7 @@
 #include "engine.h"
 #include "errors.h"
 #include "layout.h"
+#include "store.h"
 
 // ---- modkern.c ----
 
@@ -96,7 +97,31 @@ mp_obj_t kern_pack_dict(void);
 // Ids of the trusted keys, a list of hex strings.
 mp_obj_t kern_key_ids(void);
 
-MP_DECLARE_CONST_FUN_OBJ_1(kern_install_obj);
+MP_DECLARE_CONST_FUN_OBJ_0(kern_packs_obj);
+
+// For what changes the store.
+struct store *kern_store(void);
+
+// Verify what lies in the slot, anew. Raises why it was refused.
+const struct gate_pack *kern_pack_verify(uint32_t slot, uint32_t size);
+
+// Unload what was verified in the slot: its bytes may change.
+void kern_pack_forget(uint32_t slot);
+
+// Another pack is active: kernels start anew, and what was bound is bound no longer.
+void kern_pack_changed(void);
+
+// ---- install.c ----
+
+void kern_install_reset(void);
+
+// Give up the previous pack if its time is over. Writes to flash, so not for calls.
+void kern_release_expired(void);
+
+MP_DECLARE_CONST_FUN_OBJ_0(kern_installer_obj);
+MP_DECLARE_CONST_FUN_OBJ_KW(kern_install_obj);
+MP_DECLARE_CONST_FUN_OBJ_0(kern_confirm_obj);
+MP_DECLARE_CONST_FUN_OBJ_0(kern_rollback_obj);
 
 // ---- status.c ----
 

@@ -1,30 +1,17 @@
-// The active pack, and installing another one: receive into the idle slot, verify, test, switch.
+// What is in the slots, verified before it is used. How it gets there: install.c.
 #include "modkern.h"
 
 #include <string.h>
 
-#include "py/builtin.h"
-#include "py/gc.h"
-#include "py/mphal.h"
-#include "py/objarray.h"
-
-#include "arena.h"
 #include "flash.h"
-#include "gate.h"
 #include "guard.h"
 #include "kern_keys.h"
-#include "known_answer.h"
-#include "store.h"
-
-#define CHUNK (4 * STORE_PAGE) // bytes asked of a source at a time
 
 static const struct gate_key keys[] = { KERN_KEYS };
 
 static struct {
     struct store store;
     struct gate_pack packs[STORE_SLOTS];
-    bool opened;
-    bool installing;
     uint32_t generation;
 } state;
 
@@ -35,7 +22,21 @@ uint32_t kern_pack_generation(void) {
 void kern_pack_reset(void) {
     memset(state.packs, 0, sizeof(state.packs));
     store_open(&state.store, &kern_flash);
-    state.installing = false;
+    state.generation++;
+    kern_install_reset();
+}
+
+struct store *kern_store(void) {
+    return &state.store;
+}
+
+void kern_pack_forget(uint32_t slot) {
+    engine_unload(&state.packs[slot]);
+    state.packs[slot] = (struct gate_pack) { 0 };
+}
+
+void kern_pack_changed(void) {
+    engine_unload(NULL);
     state.generation++;
 }
 
@@ -55,7 +56,7 @@ static uint32_t verify_here(struct verification *v, uint32_t unused) {
 }
 
 // On the kernel stack: MicroPython's own may be nearly used up where this is called.
-static int verify(uint8_t slot, uint32_t length, struct gate_report *report) {
+static int verify(uint32_t slot, uint32_t length, struct gate_report *report) {
     struct verification v = {
         .bytes = store_slot(&state.store, slot),
         .length = length,
@@ -81,7 +82,7 @@ static int verify(uint8_t slot, uint32_t length, struct gate_report *report) {
 
 // Verified before its first use after each reset.
 static int find_active(const struct gate_pack **pack, struct gate_report *report) {
-    uint8_t slot = state.store.state.active;
+    uint32_t slot = state.store.state.active;
     if (slot == STORE_NONE) {
         return KERN_NO_PACK;
     }
@@ -114,6 +115,15 @@ static NORETURN void raise_refused(int error, const struct gate_report *report) 
     nlr_raise(mp_obj_new_exception_arg1(kern_error_type(error), mp_obj_new_str_from_vstr(&message)));
 }
 
+const struct gate_pack *kern_pack_verify(uint32_t slot, uint32_t size) {
+    struct gate_report report;
+    int error = verify(slot, size, &report);
+    if (error != KERN_OK) {
+        raise_refused(error, &report);
+    }
+    return &state.packs[slot];
+}
+
 const struct gate_pack *kern_pack_or_null(void) {
     struct gate_report report;
     const struct gate_pack *pack;
@@ -142,24 +152,64 @@ uint32_t kern_find_kernel(const struct gate_pack *pack, const char *id) {
     kern_raise(KERN_NO_SUCH_KERNEL, MP_ERROR_TEXT("no kernel '%s' in the pack"), id);
 }
 
+// ---- telling ----
+
+static void put(mp_obj_t dict, qstr key, mp_obj_t value) {
+    mp_obj_dict_store(dict, MP_OBJ_NEW_QSTR(key), value);
+}
+
+static mp_obj_t slot_dict(uint32_t slot) {
+    mp_obj_t dict = mp_obj_new_dict(7);
+    put(dict, MP_QSTR_slot, mp_obj_new_str_from_cstr(slot == 0 ? "a" : "b"));
+    return dict;
+}
+
+static void put_image(mp_obj_t dict, const struct image *image) {
+    struct image_header header;
+    image_header(image, &header);
+    put(dict, MP_QSTR_name, mp_obj_new_str_from_cstr(header.name));
+    put(dict, MP_QSTR_version, mp_obj_new_str_from_cstr(header.version));
+    put(dict, MP_QSTR_counter, mp_obj_new_int_from_uint(header.security_counter));
+    put(dict, MP_QSTR_manifest, kern_hex(header.manifest_sha256, 32));
+    put(dict, MP_QSTR_image_size, mp_obj_new_int_from_uint(image->size));
+}
+
 mp_obj_t kern_pack_dict(void) {
+    kern_release_expired();
     const struct gate_pack *pack = kern_pack_or_null();
     if (pack == NULL) {
         return mp_const_none;
     }
-    struct image_header header;
-    image_header(&pack->image, &header);
-    mp_obj_t dict = mp_obj_new_dict(6);
-    uint8_t slot = state.store.state.active;
-    const char *name = slot == 0 ? "a" : "b";
-    mp_obj_dict_store(dict, MP_OBJ_NEW_QSTR(MP_QSTR_name), mp_obj_new_str_from_cstr(header.name));
-    mp_obj_dict_store(dict, MP_OBJ_NEW_QSTR(MP_QSTR_version), mp_obj_new_str_from_cstr(header.version));
-    mp_obj_dict_store(dict, MP_OBJ_NEW_QSTR(MP_QSTR_counter), mp_obj_new_int_from_uint(header.security_counter));
-    mp_obj_dict_store(dict, MP_OBJ_NEW_QSTR(MP_QSTR_slot), mp_obj_new_str_from_cstr(name));
-    mp_obj_dict_store(dict, MP_OBJ_NEW_QSTR(MP_QSTR_manifest), kern_hex(header.manifest_sha256, 32));
-    mp_obj_dict_store(dict, MP_OBJ_NEW_QSTR(MP_QSTR_image_size), mp_obj_new_int_from_uint(pack->image.size));
+    mp_obj_t dict = slot_dict(state.store.state.active);
+    put_image(dict, &pack->image);
+    put(dict, MP_QSTR_confirmed, mp_obj_new_bool(state.store.state.confirmed));
     return dict;
 }
+
+static void append_slot(mp_obj_t list, uint32_t slot, qstr role) {
+    if (slot == STORE_NONE) {
+        return;
+    }
+    struct gate_report report;
+    mp_obj_t dict = slot_dict(slot);
+    int error = state.packs[slot].verified ? KERN_OK : verify(slot, state.store.state.sizes[slot], &report);
+    if (error == KERN_OK) {
+        put_image(dict, &state.packs[slot].image);
+    } else {
+        put(dict, MP_QSTR_error, MP_OBJ_NEW_QSTR(kern_error_type(error)->name));
+    }
+    put(dict, MP_QSTR_state, MP_OBJ_NEW_QSTR(role));
+    mp_obj_list_append(list, dict);
+}
+
+static mp_obj_t kern_packs(void) {
+    mp_obj_t list = mp_obj_new_list(0, NULL);
+    kern_release_expired();
+    append_slot(list, state.store.state.active, state.store.state.confirmed ? MP_QSTR_active : MP_QSTR_trial);
+    append_slot(list, state.store.state.previous, MP_QSTR_previous);
+    return list;
+}
+MP_DEFINE_CONST_FUN_OBJ_0(kern_packs_obj, kern_packs);
 
 mp_obj_t kern_key_ids(void) {
     mp_obj_t list = mp_obj_new_list(0, NULL);
@@ -168,130 +218,3 @@ mp_obj_t kern_key_ids(void) {
     }
     return list;
 }
-
-// ---- receiving ----
-
-// Where an image comes from: a buffer, or a method readinto.
-struct source {
-    mp_buffer_info_t buffer;
-    size_t at;
-    mp_obj_t readinto[3]; // method, self, argument
-};
-
-static void open_source(struct source *source, mp_obj_t o) {
-    *source = (struct source) { 0 };
-    if (mp_obj_is_str(o)) {
-        mp_obj_t args[2] = { o, MP_OBJ_NEW_QSTR(MP_QSTR_rb) };
-        o = mp_call_function_n_kw(MP_OBJ_FROM_PTR(&mp_builtin_open_obj), 2, 0, args);
-    }
-    mp_load_method_maybe(o, MP_QSTR_readinto, source->readinto);
-    if (source->readinto[0] == MP_OBJ_NULL) {
-        mp_get_buffer_raise(o, &source->buffer, MP_BUFFER_READ);
-    }
-}
-
-// Up to `size` bytes; 0 at the end.
-static size_t read_some(struct source *source, uint8_t *p, size_t size) {
-    if (source->readinto[0] == MP_OBJ_NULL) {
-        size = MIN(size, source->buffer.len - source->at);
-        memcpy(p, (const uint8_t *)source->buffer.buf + source->at, size);
-        source->at += size;
-        return size;
-    }
-    source->readinto[2] = mp_obj_new_memoryview('B' | MP_OBJ_ARRAY_TYPECODE_FLAG_RW, size, p);
-    mp_obj_t got = mp_call_method_n_kw(1, 0, source->readinto);
-    mp_int_t n = got == mp_const_none ? 0 : mp_obj_get_int(got);
-    if (n < 0 || (size_t)n > size) {
-        mp_raise_ValueError(MP_ERROR_TEXT("readinto returned more than was asked for"));
-    }
-    return n;
-}
-
-static size_t read_chunk(struct source *source, uint8_t *p) {
-    size_t have = 0, n;
-    while (have < CHUNK && (n = read_some(source, p + have, CHUNK - have)) > 0) {
-        have += n;
-    }
-    return have;
-}
-
-static void check(int error) {
-    if (error != KERN_OK) {
-        kern_raise(error, MP_ERROR_TEXT("%s"), kern_error_phrase(error));
-    }
-}
-
-// Write the source to the idle slot. Returns its length.
-static uint32_t receive(struct source *source) {
-    uint8_t *chunk = m_new(uint8_t, CHUNK);
-    uint32_t length = 0;
-    size_t have;
-    check(store_begin(&state.store));
-    while ((have = read_chunk(source, chunk)) > 0) {
-        memset(chunk + have, 0xff, CHUNK - have);
-        for (size_t at = 0; at < have; at += STORE_PAGE) {
-            check(store_write(&state.store, chunk + at));
-        }
-        length += have;
-        mp_event_handle_nowait(); // USB goes on, and Ctrl-C ends this
-    }
-    return length; // the chunk is left to the garbage collector: a source may have kept its memoryview
-}
-
-// ---- kern.install(source) ----
-
-static void check_health(const struct gate_pack *pack) {
-    gc_collect(); // room in the arena
-    for (uint32_t i = 0; i < pack->image.kernel_count; i++) {
-        int error = known_answer_test(pack, i);
-        const char *id = image_kernel(&pack->image, i).id;
-        if (error == KNOWN_ANSWER_NO_ROOM) {
-            mp_raise_msg_varg(&mp_type_MemoryError, MP_ERROR_TEXT("%s: the arena is too full for the known-answer test"), id);
-        }
-        if (error != KERN_OK) {
-            kern_raise(KERN_HEALTH_CHECK_FAILED, MP_ERROR_TEXT("%s: %s %s"), id, kern_error_phrase(error),
-                error == KERN_LOAD_ERROR ? engine_message() : "");
-        }
-    }
-}
-
-static void install(mp_obj_t o) {
-    struct source source;
-    struct gate_report report;
-    uint8_t slot = store_idle(&state.store);
-    open_source(&source, o);
-    memset(&state.packs[slot], 0, sizeof(state.packs[slot])); // its bytes are about to go
-    uint32_t length = receive(&source);
-    int error = verify(slot, length, &report);
-    if (error != KERN_OK) {
-        raise_refused(error, &report);
-    }
-    check_health(&state.packs[slot]);
-    struct image_header header;
-    image_header(&state.packs[slot].image, &header);
-    check(store_commit(&state.store, length, header.security_counter, true));
-}
-
-static mp_obj_t kern_install(mp_obj_t source) {
-    if (state.installing || guard_busy()) {
-        mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("another installation or a kernel is under way"));
-    }
-    state.installing = true;
-    nlr_buf_t nlr;
-    if (nlr_push(&nlr) == 0) {
-        install(source);
-        nlr_pop();
-    } else {
-        // Found here: a local variable from before nlr_push may have been overwritten since.
-        struct gate_pack *candidate = &state.packs[store_idle(&state.store)];
-        engine_unload(candidate);
-        *candidate = (struct gate_pack) { 0 };
-        state.installing = false;
-        nlr_jump(nlr.ret_val);
-    }
-    engine_unload(NULL);
-    state.installing = false;
-    state.generation++;
-    return kern_pack_dict();
-}
-MP_DEFINE_CONST_FUN_OBJ_1(kern_install_obj, kern_install);

@@ -188,8 +188,8 @@ static void bound_attr(mp_obj_t self_in, qstr attr, mp_obj_t *dest) {
 
 static void bound_print(const mp_print_t *print, mp_obj_t self_in, mp_print_kind_t kind) {
     const kern_bound_obj_t *self = MP_OBJ_TO_PTR(self_in);
-    struct image_kernel kernel = image_kernel(&self->pack->image, self->index);
-    mp_printf(print, "<bound %s>", self->generation == kern_pack_generation() ? kernel.id : "kernel of a former pack");
+    bool current = self->generation == kern_pack_generation();
+    mp_printf(print, "<bound %s>", current ? image_kernel(&self->pack->image, self->index).id : "kernel of a former pack");
 }
 
 MP_DEFINE_CONST_OBJ_TYPE(

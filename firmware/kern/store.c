@@ -148,24 +148,25 @@ int store_release(struct store *store) {
     return append(store, state);
 }
 
-int store_write(struct store *store, const uint8_t page[STORE_PAGE]) {
+static int write_page(struct store *store, const uint8_t page[STORE_PAGE]) {
     const struct store_flash *flash = store->flash;
-    uint32_t offset = flash->slots[store_idle(store)] + store->written;
-    if (!store->writing) {
-        return KERN_FLASH_ERROR;
-    }
-    if (store->written >= flash->slot_size) {
+    uint32_t at = store->written, offset = flash->slots[store_idle(store)] + at;
+    if (at >= flash->slot_size) {
         return KERN_PACK_TOO_LARGE;
     }
-    int error = store->written == 0 ? store_release(store) : KERN_OK;
+    int error = at == 0 ? store_release(store) : KERN_OK;
     if (error != KERN_OK) {
         return error;
     }
-    if (store->written % flash->sector == 0 && !flash->erase(offset, flash->sector)) {
+    if (at % flash->sector == 0 && !flash->erase(offset, flash->sector)) {
         return KERN_FLASH_ERROR;
     }
     store->written += STORE_PAGE;
-    error = program(store, offset, page);
+    return program(store, offset, page);
+}
+
+int store_write(struct store *store, const uint8_t page[STORE_PAGE]) {
+    int error = store->writing ? write_page(store, page) : KERN_FLASH_ERROR;
     store->writing = error == KERN_OK;
     return error;
 }

@@ -71,7 +71,8 @@ const uint8_t *store_slot(const struct store *store, uint32_t slot);
 int store_begin(struct store *store) __attribute__((warn_unused_result));
 
 // Append one page; sectors are erased as they are reached, and with the first the previous image is given up.
-// KERN_PACK_TOO_LARGE beyond the slot.
+// KERN_PACK_TOO_LARGE beyond the slot. After an error, and after any change of the active slot, there is nothing to append
+// to until store_begin.
 int store_write(struct store *store, const uint8_t page[STORE_PAGE]) __attribute__((warn_unused_result));
 
 // Make the idle slot, holding `size` bytes, the active one, and the active one the previous one. Confirmed, it raises the

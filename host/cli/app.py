@@ -10,7 +10,7 @@ import rich_click as click
 @click.rich_config({"commands_panel_title": "Other commands"})
 @click.command_panel("Start here", commands=["doctor", "boards", "devices", "completion"])
 @click.command_panel("Firmware", commands=["build", "emulate", "flash"])
-@click.command_panel("Kernel packs", commands=["key", "pack", "push"])
+@click.command_panel("Kernel packs", commands=["key", "pack", "push", "confirm", "rollback"])
 @click.command_panel("On a board", commands=["status", "repl", "run", "check", "bench"])
 def host() -> None:
     """Build, sign, flash and prove WebAssembly compute kernels for microcontrollers."""

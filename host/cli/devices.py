@@ -1,10 +1,10 @@
-"""host devices, flash, push, status, repl: a board and what is on it."""
+"""host devices, flash, push, confirm, rollback, status, repl: a board and what is on it."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,10 @@ def flash(output: Output, board: Board, port: str | None, uf2: Path | None, driv
 @command(host, "push")
 @click.argument("pack", type=click.Path(exists=True, path_type=Path), required=False)
 @port_option
-def push(output: Output, pack: Path | None, port: str | None) -> None:
+@click.option(
+    "--confirm/--no-confirm", default=True, help="Without: on trial, gone at the next reset unless confirmed."
+)
+def push(output: Output, pack: Path | None, port: str | None, confirm: bool) -> None:
     """Install a pack on a board, without a restart. PACK: a folder or archive; default: this folder's, else the
     project's.
     """
@@ -67,10 +70,29 @@ def push(output: Output, pack: Path | None, port: str | None) -> None:
         image = opened.image(target)
         check_wamr(opened.manifest, found["wamr"])
         with output.progress(f"pushing {opened.name} {opened.version}") as progress:
-            installed = link.install(image, progress)
+            installed = link.install(image, progress, confirm)
         kernels = link.kernels()
     data = {"pack": installed, "target": target, "kernels": list(kernels)}
-    output.result(data, f"Active: {installed['name']} {installed['version']} ({target}), {', '.join(kernels)}")
+    hint = [] if confirm else ["On trial: host confirm keeps it, host rollback or a reset goes back."]
+    output.result(data, f"Active: {_title(installed)} ({target}), {', '.join(kernels)}", *hint)
+
+
+@command(host, "confirm")
+@port_option
+def confirm(output: Output, port: str | None) -> None:
+    """Keep the pack that a board has on trial."""
+    with connect(port) as link:
+        active = link.confirm()
+    output.result({"pack": active}, f"Confirmed: {_title(active)}")
+
+
+@command(host, "rollback")
+@port_option
+def rollback(output: Output, port: str | None) -> None:
+    """Make the pack before the active one active again, within 300 s after it was replaced."""
+    with connect(port) as link:
+        active = link.rollback()
+    output.result({"pack": active}, f"Active: {_title(active)}")
 
 
 @command(host, "status")
@@ -79,20 +101,33 @@ def status(output: Output, port: str | None) -> None:
     """Show what a board runs: firmware, pack, memory, faults."""
     with connect(port) as link:
         found = link.status()
+        packs = link.packs()
         stats = link.stats()
-    output.result({**found, "stats": stats}, facts(_readable(found, stats)))
+    output.result({**found, "packs": packs, "stats": stats}, facts(_readable(found, packs, stats)))
 
 
-def _readable(status: Mapping[str, Any], stats: Mapping[str, Any]) -> dict[str, str]:
-    pack = status["pack"]
+def _title(pack: Mapping[str, Any]) -> str:
+    return f"{pack['name']} {pack['version']}"
+
+
+def _slot(pack: Mapping[str, Any]) -> str:
+    if "error" in pack:
+        return f"refused ({pack['error']}), in slot {pack['slot']}"
+    trial = ", on trial" if pack["state"] == "trial" else ""
+    return f"{_title(pack)}, {pack['image_size']} bytes in slot {pack['slot']}{trial}"
+
+
+def _readable(
+    status: Mapping[str, Any], packs: Sequence[Mapping[str, Any]], stats: Mapping[str, Any]
+) -> dict[str, str]:
+    active, previous = ([pack for pack in packs if (pack["state"] == "previous") is was] for was in (False, True))
     faults = ", ".join(f"{count} {name}" for name, count in stats["faults"].items() if count) or "none"
     return {
         "board": f"{status['board']} ({status['target']})",
         "firmware": f"kern {status['version']}, build {status['build']}",
         "kernel ABI": f"{status['abi']}, AOT format {status['aot']}",
-        "pack": f"{pack['name']} {pack['version']}, {pack['image_size']} bytes in slot {pack['slot']}"
-        if pack
-        else "none",
+        "pack": _slot(active[0]) if active else "none",
+        "previous pack": _slot(previous[0]) if previous else "none",
         "trusted keys": " ".join(status["keys"]),
         "tensors": f"{status['arena']['free']} of {status['arena']['size']} bytes free",
         "runtime's pool": f"{status['pool']['free']} of {status['pool']['size']} bytes free",
