@@ -1,7 +1,8 @@
-"""Installing on the emulated board: a bad image is refused with its own error and changes nothing."""
+"""Installing on the emulated board: trial, confirmation and the way back; a bad image changes nothing."""
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from host import errors, pack
+from host import boards, errors, pack
 from host.board import Board, connect
 from host.emulator import EmulatedBoard
 from host.pack import keys
@@ -24,6 +25,41 @@ X = np.arange(8, dtype="<f4").reshape(1, 2, 1, 4)
 def image(core_pack: Path) -> bytes:
     """The core pack's image."""
     return pack.Pack.open(core_pack).image(TARGET)
+
+
+@pytest.fixture
+def own(emulated_board: EmulatedBoard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmulatedBoard]:
+    """A board with a copy of the other one's flash, for what cannot be undone. Its clock runs ahead when it sleeps."""
+    monkeypatch.setenv("HOST_STATE_DIR", str(tmp_path / "state"))
+    shutil.copyfile(emulated_board.flash, tmp_path / "flash.bin")
+    with EmulatedBoard("rpi_pico", flash=tmp_path / "flash.bin", realtime=False) as emulated:
+        yield emulated
+
+
+@pytest.fixture(scope="module")
+def small(image: bytes) -> bytes:
+    """An image with rmsnorm_f32 only, version 2.0.0: small enough to be typed."""
+    kernels = tuple(kernel for kernel in decode_image(image).kernels if kernel.spec.id == "rmsnorm_f32")
+    return resigned(image, pack_version="2.0.0", kernels=kernels)
+
+
+def restarted(emulated: EmulatedBoard) -> Board:
+    """The board after its RUN pin was pulled."""
+    emulated.reset()
+    return connect(str(emulated.wait_for_port(30)))
+
+
+def save(board: Board, image: bytes, path: str = "/new.kimg") -> None:
+    """Write a file on the board."""
+    board.exec(f"import kern; f = open({path!r}, 'wb')")
+    for at in range(0, len(image), 512):
+        board.exec(f"f.write({image[at : at + 512]!r})")
+    board.exec("f.close()")
+
+
+def slots(board: Board) -> dict[str, str]:
+    """State and version of what is in the slots."""
+    return {found["state"]: found.get("version", found.get("error")) for found in board.packs()}
 
 
 def resigned(image: bytes, **changes: object) -> bytes:
@@ -140,32 +176,10 @@ def test_pack_is_still_there_after_a_restart(board: Board, emulated_board: Emula
         again.run("rope_f32", [X, None])
 
 
-@pytest.fixture
-def stored(board: Board, image: bytes) -> Iterator[Board]:
-    """The board with the image in its filesystem, as /new.kimg."""
-    board.exec("f = open('/new.kimg', 'wb')")
-    for at in range(0, len(image), 512):
-        board.exec(f"f.write({image[at : at + 512]!r})")
-    board.exec("f.close(); import kern")
-    yield board
+def test_image_in_the_boards_filesystem_can_be_installed(board: Board, image: bytes) -> None:
+    save(board, image)
+    assert board.eval("kern.install('/new.kimg')", 60)["name"] == "core"
     board.exec("import os; os.remove('/new.kimg')")
-
-
-def test_image_in_the_boards_filesystem_can_be_installed(stored: Board) -> None:
-    assert stored.eval("kern.install('/new.kimg')", 60)["name"] == "core"
-
-
-def test_an_argument_that_installs_a_pack_does_not_get_into_its_kernels(stored: Board) -> None:
-    stored.exec("""
-class Installs:
-    def __float__(self):
-        kern.install('/new.kimg')
-        return 1.0
-x = kern.tensor((1, 1, 1, 2))
-""")
-    with pytest.raises(errors.BoardError, match="RuntimeError: another pack was installed meanwhile"):
-        stored.exec("kern.rope(x, theta=Installs())", 60)
-    assert stored.eval("kern.rope(x).tolist()") == [[[[0, 0]]]]
 
 
 def test_unplugging_during_a_push_is_no_device_and_the_board_still_works(
@@ -187,3 +201,239 @@ def test_unplugging_during_a_push_is_no_device_and_the_board_still_works(
     with connect(str(emulated_board.wait_for_port(30))) as again:
         assert again.status()["pack"] == before
         again.run("rope_f32", [X, None])
+
+
+# ---- trial, confirmation, the way back ----
+
+
+def test_pack_on_trial_is_gone_back_from_at_a_reset(
+    board: Board, emulated_board: EmulatedBoard, image: bytes, small: bytes
+) -> None:
+    board.install(image)
+    for reset in (Board.soft_reset, None):
+        active = board.install(small, confirm=False)
+        assert not active["confirmed"]
+        assert slots(board) == {"trial": "2.0.0", "previous": "1.0.0"}
+        assert board.kernels() == ("rmsnorm_f32",)
+        if reset:
+            reset(board)
+        else:
+            board.close()
+            board = restarted(emulated_board)
+        assert slots(board) == {"active": "1.0.0"}
+        board.run("rope_f32", [X, None])
+        with pytest.raises(errors.NoPreviousPack):
+            board.rollback()
+    board.close()
+
+
+def test_first_pack_on_trial_leaves_none_at_a_reset(own: EmulatedBoard, small: bytes) -> None:
+    own.power_off()
+    flash = boards.load("rpi_pico").flash
+    with own.flash.open("r+b") as file:
+        file.seek(flash.state)
+        file.write(b"\xff" * flash.state_size)
+    own.power_on()
+    with connect(str(own.wait_for_port(30))) as board:
+        with pytest.raises(errors.NoPack):
+            board.confirm()
+        save(board, small)
+        assert not board.eval("kern.install('/new.kimg', confirm=False)")["confirmed"]
+        assert slots(board) == {"trial": "2.0.0"}
+        board.soft_reset()
+        assert board.packs() == []
+        assert board.status()["pack"] is None
+
+
+def test_no_installation_while_a_pack_is_on_trial(board: Board, image: bytes, small: bytes) -> None:
+    board.install(image)
+    board.install(small, confirm=False)
+    with pytest.raises(errors.PackOnTrial):
+        board.install(image)
+    assert slots(board) == {"trial": "2.0.0", "previous": "1.0.0"}
+    board.confirm()
+    assert board.install(small)["version"] == "2.0.0"
+    board.install(image)
+
+
+def test_confirmed_pack_stays_and_only_then_raises_the_counter(own: EmulatedBoard, image: bytes, small: bytes) -> None:
+    raised = resigned(small, security_counter=2)
+    with connect(str(own.wait_for_port(30))) as board:
+        save(board, raised)
+        before = board.status()["pack"]
+        for back in ("kern.rollback()", "None"):
+            board.exec("kern.install('/new.kimg', confirm=False)")
+            board.exec(back)
+            board.soft_reset()
+            board.exec("import kern")
+            assert board.status()["pack"] == before
+        board.exec("kern.install('/new.kimg', confirm=False)")
+        assert board.confirm()["confirmed"]
+        assert board.confirm() == board.status()["pack"]  # again: nothing to do
+        with pytest.raises(errors.DowngradeRefused, match="required 2, actual 1"):
+            board.rollback()
+        assert slots(board) == {"active": "2.0.0", "previous": "DowngradeRefused"}
+    with restarted(own) as board:
+        assert board.status()["pack"]["version"] == "2.0.0"
+        save(board, resigned(small, pack_version="2.0.1"))
+        with pytest.raises(errors.DowngradeRefused):
+            board.eval("kern.install('/new.kimg')")
+        assert slots(board) == {"active": "2.0.0"}
+
+
+def test_rollback_and_back_again(board: Board, image: bytes, small: bytes) -> None:
+    board.install(image)
+    expected = board.run("rope_f32", [X, None])
+    board.install(small)
+    assert slots(board) == {"active": "2.0.0", "previous": "1.0.0"}
+    board.exec("import kern; f = kern.bind('rmsnorm_f32', [[1.0, 2.0]], [1.0, 1.0])")
+    assert board.rollback() == board.status()["pack"]
+    assert slots(board) == {"active": "1.0.0", "previous": "2.0.0"}
+    assert np.array_equal(board.run("rope_f32", [X, None]), expected)
+    with pytest.raises(errors.NoSuchKernel, match="bind again"):
+        board.exec("f()")
+    assert board.rollback()["version"] == "2.0.0"
+    with pytest.raises(errors.NoSuchKernel, match="bind again"):  # though its pack is back
+        board.exec("f()")
+    assert board.exec("print(f)").strip() == "<bound kernel of a former pack>"
+    board.rollback()
+
+
+def test_rollback_needs_a_previous_pack(board: Board, image: bytes) -> None:
+    board.install(image)
+    board.install(image)
+    assert [found["slot"] for found in board.packs()] in (["a", "b"], ["b", "a"])
+    with pytest.raises(errors.MalformedPack):
+        board.install(b"bad")  # writes to the slot that the previous pack was in
+    with pytest.raises(errors.NoPreviousPack):
+        board.rollback()
+    board.run("rope_f32", [X, None])
+
+
+def test_previous_pack_is_released_after_300_s(own: EmulatedBoard, small: bytes) -> None:
+    with connect(str(own.wait_for_port(30))) as board:
+        save(board, small)
+        board.exec("import time; kern.install('/new.kimg'); time.sleep(299)")
+        assert board.rollback()["version"] == "1.0.0"
+        board.exec("time.sleep(299)")
+        assert slots(board) == {"active": "1.0.0", "previous": "2.0.0"}
+    with restarted(own) as board:  # where its time begins anew
+        board.exec("import kern, time; time.sleep(299)")
+        assert slots(board) == {"active": "1.0.0", "previous": "2.0.0"}
+        board.exec("time.sleep(2)")
+        operations = own.counters()["flash_operations"]
+        board.exec("kern.run('rope_f32', [[[[1.0, 2.0]]]])")
+        assert own.counters()["flash_operations"] == operations  # a call writes nothing
+        assert slots(board) == {"active": "1.0.0"}
+        assert own.counters()["flash_operations"] > operations
+        with pytest.raises(errors.NoPreviousPack):
+            board.rollback()
+    with restarted(own) as board:
+        assert slots(board) == {"active": "1.0.0"}
+
+
+def test_trial_is_not_released(own: EmulatedBoard, small: bytes) -> None:
+    with connect(str(own.wait_for_port(30))) as board:
+        save(board, small)
+        board.exec("import time; kern.install('/new.kimg', confirm=False); time.sleep(1000)")
+        assert slots(board) == {"trial": "2.0.0", "previous": "1.0.0"}
+        assert board.rollback()["version"] == "1.0.0"
+        assert slots(board) == {"active": "1.0.0"}  # what never was confirmed is nothing to go back to
+
+
+def test_damaged_previous_pack_is_not_gone_back_to(own: EmulatedBoard, small: bytes) -> None:
+    with connect(str(own.wait_for_port(30))) as board:
+        save(board, small)
+        slot = board.status()["pack"]["slot"]
+        board.exec("kern.install('/new.kimg')")
+    own.power_off()
+    with own.flash.open("r+b") as file:
+        flash = boards.load("rpi_pico").flash
+        file.seek((flash.slot_a if slot == "a" else flash.slot_b) + 9000)
+        file.write(b"\0\0\0\0")
+    own.power_on()
+    with connect(str(own.wait_for_port(30))) as board:
+        assert slots(board) == {"active": "2.0.0", "previous": "HashMismatch"}
+        with pytest.raises(errors.HashMismatch):
+            board.rollback()
+        assert board.status()["pack"]["version"] == "2.0.0"
+
+
+# ---- chunk by chunk ----
+
+
+def test_calls_go_on_while_a_pack_is_received(own: EmulatedBoard, small: bytes) -> None:
+    """From the source itself, from a timer between its chunks, and from other tasks."""
+    with connect(str(own.wait_for_port(30))) as board:
+        save(board, small)
+        board.exec(
+            "import asyncio, machine\n"
+            "x = kern.tensor((1, 1, 1, 4), 'f32', [1.0, 2.0, 3.0, 4.0]); y = kern.rope(x, pos=1).tolist(); good = []\n"
+            "def call(_=None): good.append(kern.rope(x, pos=1).tolist() == y)\n"
+            "class Source:\n"
+            "  def __init__(self): self.f = open('/new.kimg', 'rb')\n"
+            "  def readinto(self, b): call(); return self.f.readinto(b)\n"
+            "timer = machine.Timer(period=1, callback=call)\n"
+            "kern.install(Source(), confirm=False); timer.deinit(); from_install = len(good)\n"
+            "kern.rollback()\n"
+        )
+        assert board.eval("from_install") > len(small) // 1024 + 1  # the source's calls, and the timer's
+        board.exec(
+            "async def feed():\n"
+            "  i = kern.installer()\n"
+            "  with open('/new.kimg', 'rb') as f:\n"
+            "    while data := f.read(777): i.write(data); await asyncio.sleep(0)\n"
+            "  return i.finish(confirm=False)\n"
+            "async def main():\n"
+            "  task = asyncio.create_task(feed())\n"
+            "  while not task.done(): call(); await asyncio.sleep(0)\n"
+            "  return await task\n"
+            "installed = asyncio.run(main())"
+        )
+        assert board.eval("installed")["version"] == "2.0.0"
+        assert board.eval("all(good)")
+        assert board.eval("len(good) - from_install") > len(small) // 777
+
+
+def test_abandoned_installation_changes_nothing(board: Board, image: bytes, small: bytes) -> None:
+    board.install(image)
+    board.exec(f"import kern; i = kern.installer(); i.write({small[:1500]!r}); del i")
+    assert slots(board) == {"active": "1.0.0"}
+    board.run("rope_f32", [X, None])
+    assert board.install(small)["version"] == "2.0.0"
+    board.rollback()
+
+
+def test_one_installation_at_a_time(board: Board, image: bytes, small: bytes) -> None:
+    """The newest counts; those before, and those that have ended, say so."""
+    board.install(image)
+    board.install(small)
+    board.exec("import kern; i = kern.installer(); j = kern.installer(); j.write(b'1')")
+    ended = "this installation has ended"
+    with pytest.raises(errors.BoardError, match=ended):
+        board.exec("i.write(b'1')")
+    assert board.rollback()["version"] == "1.0.0"  # j had not erased anything yet
+    for use in ("j.write(b'1')", "j.finish()"):
+        with pytest.raises(errors.BoardError, match=ended):
+            board.exec(use)
+    with pytest.raises(errors.MalformedPack):
+        board.exec("i = kern.installer(); i.finish()")
+    assert slots(board) == {"active": "1.0.0", "previous": "2.0.0"}
+    with pytest.raises(errors.PackTooLarge):
+        board.exec("i = kern.installer()\nwhile True: i.write(bytes(4096))", 30)
+    with pytest.raises(errors.BoardError, match=ended):
+        board.exec("i.write(b'1')")
+    board.run("rope_f32", [X, None])
+
+
+def test_installing_within_an_installation_ends_the_outer_one(board: Board, image: bytes, small: bytes) -> None:
+    board.install(image)
+    save(board, small)
+    board.exec(
+        "class Source:\n  def readinto(self, b): kern.install('/new.kimg'); return open('/new.kimg', 'rb').readinto(b)"
+    )
+    with pytest.raises(errors.BoardError, match="this installation has ended"):
+        board.exec("kern.install(Source())")
+    assert slots(board) == {"active": "2.0.0", "previous": "1.0.0"}
+    board.exec("import os; os.remove('/new.kimg')")
+    board.rollback()

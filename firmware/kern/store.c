@@ -62,6 +62,7 @@ void store_open(struct store *store, const struct store_flash *flash) {
     struct store_state *state = &store->state;
     *store = (struct store) {
         .flash = flash,
+        .page = flash->state_size / STORE_PAGE - 1, // with no record, the next page is the first
         .state = { .active = STORE_NONE, .previous = STORE_NONE, .confirmed = 1, .keys = STORE_NONE },
     };
     for (uint32_t page = 0; page < flash->state_size / STORE_PAGE; page++) {
@@ -94,12 +95,13 @@ static int program(const struct store *store, uint32_t offset, const uint8_t *da
     return good ? KERN_OK : KERN_FLASH_ERROR;
 }
 
-// The page after the newest record's that can take a record: the next blank one, else the first of the next sector, erased.
+// The page after the newest record's that can take a record: the next blank one, else the first of the next sector, erased. After
+// a reset the latter, for a page that was cut short may look blank.
 static int next_page(const struct store *store, uint32_t *page) {
     const struct store_flash *flash = store->flash;
     uint32_t per_sector = flash->sector / STORE_PAGE, pages = flash->state_size / STORE_PAGE;
-    uint32_t next = store->state.sequence == 0 ? 0 : store->page + 1;
-    while (next % per_sector != 0 && !page_blank(store, next)) {
+    uint32_t next = store->page + 1;
+    while (next % per_sector != 0 && !(store->settled && page_blank(store, next))) {
         next++;
     }
     next %= pages;
@@ -124,8 +126,13 @@ static int append(struct store *store, struct store_state state) {
     if (error == KERN_OK) {
         store->page = page;
         store->state = record.state;
+        store->settled = true;
     }
     return error;
+}
+
+static int settle(struct store *store) {
+    return store->settled ? KERN_OK : append(store, store->state);
 }
 
 // ---- slots ----
@@ -148,13 +155,18 @@ int store_release(struct store *store) {
     return append(store, state);
 }
 
+// Before the first erase of the idle slot.
+static int give_idle_up(struct store *store) {
+    return store->state.previous == STORE_NONE ? settle(store) : store_release(store);
+}
+
 static int write_page(struct store *store, const uint8_t page[STORE_PAGE]) {
     const struct store_flash *flash = store->flash;
     uint32_t at = store->written, offset = flash->slots[store_idle(store)] + at;
     if (at >= flash->slot_size) {
         return KERN_PACK_TOO_LARGE;
     }
-    int error = at == 0 ? store_release(store) : KERN_OK;
+    int error = at == 0 ? give_idle_up(store) : KERN_OK;
     if (error != KERN_OK) {
         return error;
     }
@@ -238,12 +250,13 @@ static int write_area(const struct store *store, uint32_t offset, const uint8_t 
 }
 
 int store_keys_write(struct store *store, const uint8_t *bytes, uint32_t size) {
-    struct store_state state = store->state;
-    if (size > store->flash->sector) {
-        return KERN_PACK_TOO_LARGE;
+    uint32_t area = store->state.keys == 0 ? 1 : 0;
+    int error = size > store->flash->sector ? KERN_PACK_TOO_LARGE : settle(store);
+    if (error == KERN_OK) {
+        error = write_area(store, area_at(store, area), bytes, size);
     }
-    state.keys = state.keys == 0 ? 1 : 0;
+    struct store_state state = store->state;
+    state.keys = area;
     state.keys_size = size;
-    int error = write_area(store, area_at(store, state.keys), bytes, size);
     return error == KERN_OK ? append(store, state) : error;
 }

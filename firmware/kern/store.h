@@ -5,9 +5,11 @@
 // highest sequence number and a good CRC counts. So at every instant, power cuts included, the state is the old one or the
 // new one:
 //
-// - A sector of the log is erased only when the newest record lies in another one.
+// - A sector of the log is erased only when the newest record lies in the one before it; the others keep older ones.
 // - Nothing that the newest record names is erased. The previous image lies in the idle slot: a record that no longer names
 //   it comes before the first erase there.
+// - The newest record found after a reset may have been cut short, with cells that are read as programmed today and not tomorrow.
+//   So the first change begins with a record, in a sector erased for it, before the first erase of a slot or area.
 // - A pack on trial is gone back from without a write: a record that does not confirm it means, after a reset, the
 //   previous one.
 #ifndef KERN_STORE_H
@@ -28,7 +30,7 @@ struct store_flash {
     const uint8_t *memory; // where the flash is mapped
     uint32_t sector;       // bytes, a multiple of STORE_PAGE: the unit of erasing
     uint32_t slots[STORE_SLOTS], slot_size;
-    uint32_t state, state_size; // at least two sectors
+    uint32_t state, state_size; // at least three sectors
     uint32_t keys;         // the two areas, a sector each
     // Both return false on failure, and are called with one sector or one STORE_PAGE.
     bool (*erase)(uint32_t offset, uint32_t size) __attribute__((warn_unused_result));
@@ -53,6 +55,7 @@ struct store {
     uint32_t page;    // the newest record's page in the log
     uint32_t written; // bytes written to the idle slot since store_begin
     bool writing;
+    bool settled;     // a record was appended, and read back, since store_open
 };
 
 // Find the newest record; with none, nothing is active. A pack on trial is gone back from: this is called at each reset.

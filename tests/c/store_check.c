@@ -13,21 +13,22 @@
 
 #include "store.h"
 
-#define SECTOR (4 * STORE_PAGE) // smaller than a chip's, so that the log comes round after a few records
-#define SLOT (2 * SECTOR)
+#define SECTOR (2 * STORE_PAGE) // smaller than a chip's, so that the log comes round after a few records
+#define SLOT (3 * SECTOR)
 #define STATE (2 * SLOT)
-#define STATE_SIZE (2 * SECTOR)
+#define STATE_SIZE (3 * SECTOR)
 #define KEYS (STATE + STATE_SIZE)
 #define LOG_PAGES (STATE_SIZE / STORE_PAGE)
 
 #define CHECK(condition) \
     do { \
         if (!(condition)) { \
-            printf("line %d: %s\n", __LINE__, #condition); \
+            printf("line %d: %s, in %s\n", __LINE__, #condition, doing); \
             exit(1); \
         } \
     } while (0)
 
+static char doing[160] = "the beginning"; // for the message when a check fails
 static uint32_t random_state = 1;
 
 static uint32_t random_below(uint32_t limit) {
@@ -39,30 +40,61 @@ static uint32_t random_below(uint32_t limit) {
 
 // ---- the flash ----
 
-// What becomes of the operation that something happens at. The cuts end in `power`, the faults return to the store.
+// What becomes of the operation that something happens at. The cuts end in `power`, the faults return to the store. After the weak
+// ones the cells are at the border: read as done, or as undone, after the next start, and in part the other way after the one that
+// follows.
 enum outcome {
-    CUT_UNDONE, CUT_FRONT, CUT_SOME_BITS, CUT_MOST_BITS, CUT_DONE, CUTS,
+    CUT_UNDONE, CUT_FRONT, CUT_SOME_BITS, CUT_MOST_BITS, CUT_DONE, CUT_WEAK_DONE, CUT_WEAK_UNDONE, CUTS,
     FAULT_TOLD = CUTS, FAULT_SILENT, FAULT_TOLD_THOUGH_DONE, OUTCOMES,
 };
 
-static uint8_t memory[KEYS + STORE_KEY_AREAS * SECTOR];
+struct board {
+    uint8_t memory[KEYS + STORE_KEY_AREAS * SECTOR];
+    struct {
+        uint32_t starts; // until weak cells show, 0: there are none
+        uint32_t offset, size;
+        bool clears;     // they go from 1 to 0
+        uint8_t other[SECTOR]; // where they tend to
+    } weak;
+};
+
+static struct board board;
 static jmp_buf power;
 static uint32_t countdown; // operations until `outcome`, 0: never
 static enum outcome outcome;
 static uint32_t cuts;
 
+static uint8_t become(uint8_t old, const uint8_t *to) {
+    return to == NULL ? 0xff : old & *to; // programming only clears bits
+}
+
+static void note_weak(uint32_t offset, uint32_t size, const uint8_t *to, enum outcome here) {
+    if (here == CUT_WEAK_DONE || here == CUT_WEAK_UNDONE) {
+        board.weak.starts = 2;
+        board.weak.offset = offset;
+        board.weak.size = size;
+        board.weak.clears = (to != NULL) == (here == CUT_WEAK_UNDONE);
+        for (uint32_t i = 0; i < size; i++) {
+            uint8_t old = board.memory[offset + i];
+            board.weak.other[i] = here == CUT_WEAK_DONE ? old : become(old, to == NULL ? NULL : to + i);
+        }
+    } else if (to == NULL && offset <= board.weak.offset && board.weak.offset < offset + size) {
+        board.weak.starts = 0; // erased
+    }
+}
+
 // Change bytes to what is at `to`, or to blank when NULL, as far as the outcome says.
 static bool operate(uint32_t offset, uint32_t size, const uint8_t *to) {
     enum outcome here = countdown != 0 && --countdown == 0 ? outcome : OUTCOMES;
     uint32_t front = here == CUT_FRONT ? 1 + random_below(size - 1) : size;
-    bool none = here == CUT_UNDONE || here == FAULT_TOLD || here == FAULT_SILENT;
+    bool none = here == CUT_UNDONE || here == CUT_WEAK_UNDONE || here == FAULT_TOLD || here == FAULT_SILENT;
+    note_weak(offset, size, to, here);
     for (uint32_t i = 0; i < front && !none; i++) {
         uint8_t reached = here == CUT_SOME_BITS ? (uint8_t)random_below(256)
             : here == CUT_MOST_BITS ? (uint8_t)(random_below(256) | random_below(256) | random_below(256) | random_below(256))
             : 0xff;
-        uint8_t old = memory[offset + i];
-        uint8_t new = to == NULL ? 0xff : old & to[i]; // programming only clears bits
-        memory[offset + i] = (old & ~reached) | (new & reached);
+        uint8_t *byte = &board.memory[offset + i];
+        *byte = (*byte & ~reached) | (become(*byte, to == NULL ? NULL : to + i) & reached);
     }
     if (here < CUTS) {
         cuts++;
@@ -72,19 +104,29 @@ static bool operate(uint32_t offset, uint32_t size, const uint8_t *to) {
 }
 
 static bool erase(uint32_t offset, uint32_t size) {
-    CHECK(offset % SECTOR == 0 && size == SECTOR && offset + size <= sizeof(memory));
+    CHECK(offset % SECTOR == 0 && size == SECTOR && offset + size <= sizeof(board.memory));
     return operate(offset, size, NULL);
 }
 
 static bool program(uint32_t offset, const uint8_t *data, uint32_t size) {
-    CHECK(offset % STORE_PAGE == 0 && size == STORE_PAGE && offset + size <= sizeof(memory));
+    CHECK(offset % STORE_PAGE == 0 && size == STORE_PAGE && offset + size <= sizeof(board.memory));
     return operate(offset, size, data);
 }
 
 static const struct store_flash flash = {
-    .memory = memory, .sector = SECTOR, .slots = { 0, SLOT }, .slot_size = SLOT, .state = STATE, .state_size = STATE_SIZE,
+    .memory = board.memory, .sector = SECTOR, .slots = { 0, SLOT }, .slot_size = SLOT, .state = STATE, .state_size = STATE_SIZE,
     .keys = KEYS, .erase = erase, .program = program,
 };
+
+static void start(struct store *store) {
+    if (board.weak.starts != 0 && --board.weak.starts == 0) {
+        for (uint32_t i = 0; i < board.weak.size; i++) {
+            uint8_t *byte = &board.memory[board.weak.offset + i], other = board.weak.other[i], some = (uint8_t)random_below(256);
+            *byte = board.weak.clears ? *byte & (other | some) : *byte | (other & some);
+        }
+    }
+    store_open(store, &flash);
+}
 
 // ---- the model ----
 
@@ -231,38 +273,44 @@ static void change_whole(struct store *store, struct model *model, const struct 
 }
 
 static void reset(struct store *store, struct model *model) {
-    store_open(store, &flash);
+    start(store);
     *model = after_reset(*model);
     CHECK(agrees(store, model));
 }
 
+// The last of these states that the board is in after a reset. False when it is in none.
+static bool find(const struct store *store, const struct model *states, uint32_t count, struct model *found) {
+    while (count-- > 0) {
+        *found = after_reset(states[count]);
+        if (agrees(store, found)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 // Make the change with the outcome at that flash operation. False when it has fewer operations, and was made whole. After a cut the
-// store has been opened anew, after a fault it has not; the model is what was found.
-static bool change_disturbed(struct store *store, struct model *model, const struct change *change, uint32_t operation, enum outcome what) {
+// store has been opened anew, after a fault it has not; the model is what was found. `earlier` are states that it may fall back to
+// when the cut before was a weak one.
+static bool change_disturbed(struct store *store, struct model *model, const struct change *change, uint32_t operation, enum outcome what,
+    const struct model *earlier, uint32_t earlier_count) {
     struct model steps[MOST_STEPS];
     uint32_t count;
     (void)predict(model, change, steps, &count);
     countdown = operation;
     outcome = what;
-    bool disturbed = true, whole = false, cut = setjmp(power) != 0;
-    if (!cut) {
-        int error = make(store, change);
-        disturbed = countdown == 0;
-        countdown = 0;
-        // An erase that did nothing is no fault where there was nothing to erase.
-        CHECK(!disturbed || error == KERN_FLASH_ERROR || (what == FAULT_SILENT && error == KERN_OK));
-        whole = !disturbed || error == KERN_OK;
+    if (setjmp(power) != 0) {
+        start(store);
+        CHECK(find(store, steps, count, model) || find(store, earlier, earlier_count, model));
+        return true;
     }
-    if (whole) {
+    int error = make(store, change);
+    bool disturbed = countdown == 0;
+    countdown = 0;
+    // An erase that did nothing is no fault where there was nothing to erase.
+    CHECK(!disturbed || error == KERN_FLASH_ERROR || (what == FAULT_SILENT && error == KERN_OK));
+    if (!disturbed || error == KERN_OK) {
         *model = steps[count - 1];
-    } else if (cut) {
-        store_open(store, &flash);
-        for (uint32_t i = 0; i < count; i++) {
-            *model = after_reset(steps[count - 1 - i]);
-            if (agrees(store, model)) {
-                return true;
-            }
-        }
     } else {
         // What is wiped for an installation that fails is gone; else nothing changed.
         *model = count == MOST_STEPS && store->state.previous == STORE_NONE ? steps[1] : steps[0];
@@ -287,10 +335,10 @@ static const struct change *const situations[][4] = {
 #define WITHOUT_RESET (SITUATIONS - 3)
 
 static void bring_about(struct store *store, struct model *model, uint32_t situation, uint32_t records) {
-    memset(memory, 0xff, sizeof(memory));
+    memset(&board, 0, sizeof(board));
+    memset(board.memory, 0xff, sizeof(board.memory));
     memset(model, 0, sizeof(*model));
-    countdown = 0;
-    store_open(store, &flash);
+    start(store);
     for (uint32_t i = 0; i < records; i++) {
         change_whole(store, model, &key_set);
     }
@@ -303,22 +351,22 @@ static void bring_about(struct store *store, struct model *model, uint32_t situa
 }
 
 // From where the first cut left the board, cut the next installation at every operation too; then one is left in peace.
-static void check_second_cuts(const struct model *model) {
-    uint8_t saved[sizeof(memory)];
-    memcpy(saved, memory, sizeof(memory));
+static void check_second_cuts(const struct store *left, const struct model *model, const struct model *earlier, uint32_t earlier_count) {
+    static struct board saved;
+    size_t length = strlen(doing);
+    saved = board;
     for (uint32_t what = 0; what < CUTS; what++) {
         bool more = true;
         for (uint32_t operation = 1; more; operation++) {
-            struct store store;
+            struct store store = *left;
             struct model now = *model;
-            memcpy(memory, saved, sizeof(memory));
-            store_open(&store, &flash);
-            more = change_disturbed(&store, &now, &next, operation, what);
+            board = saved;
+            snprintf(doing + length, sizeof(doing) - length, "; then operation %u, outcome %u", (unsigned)operation, (unsigned)what);
+            more = change_disturbed(&store, &now, &next, operation, what, earlier, earlier_count);
             change_whole(&store, &now, &last);
             reset(&store, &now);
         }
     }
-    memcpy(memory, saved, sizeof(memory));
 }
 
 static void check_cuts(uint32_t situation, uint32_t records, const struct change *change) {
@@ -326,11 +374,16 @@ static void check_cuts(uint32_t situation, uint32_t records, const struct change
         bool more = true;
         for (uint32_t operation = 1; more; operation++) {
             struct store store;
-            struct model model;
+            struct model model, steps[MOST_STEPS];
+            uint32_t count;
             bring_about(&store, &model, situation, records);
-            more = change_disturbed(&store, &model, change, operation, what);
+            snprintf(doing, sizeof(doing), "situation %u after %u records: change %u, operation %u, outcome %u", (unsigned)situation,
+                (unsigned)records, change->kind, (unsigned)operation, (unsigned)what);
+            (void)predict(&model, change, steps, &count);
+            more = change_disturbed(&store, &model, change, operation, what, NULL, 0);
             if (more) {
-                check_second_cuts(&model);
+                bool weak = what == CUT_WEAK_DONE || what == CUT_WEAK_UNDONE;
+                check_second_cuts(&store, &model, steps, weak ? count : 0);
             }
         }
     }
@@ -343,7 +396,7 @@ static void check_faults(uint32_t situation, uint32_t records, const struct chan
             struct store store;
             struct model model;
             bring_about(&store, &model, situation, records);
-            more = change_disturbed(&store, &model, change, operation, what);
+            more = change_disturbed(&store, &model, change, operation, what, NULL, 0);
             change_whole(&store, &model, &key_set); // counts from now on, whatever the fault left in the log
             reset(&store, &model);
             change_whole(&store, &model, &last);
@@ -353,7 +406,7 @@ static void check_faults(uint32_t situation, uint32_t records, const struct chan
 
 static void check_every_change(void) {
     static const struct change changes[KINDS] = {
-        { INSTALL, { 6, 5 } }, { TRY, { 7, 5 } }, { CONFIRM, { 0, 0 } }, { ROLLBACK, { 0, 0 } }, { RELEASE, { 0, 0 } }, { KEYS_WRITE, { 8, 600 } },
+        { INSTALL, { 6, 5 } }, { TRY, { 7, 5 } }, { CONFIRM, { 0, 0 } }, { ROLLBACK, { 0, 0 } }, { RELEASE, { 0, 0 } }, { KEYS_WRITE, { 8, 400 } },
     };
     for (uint32_t situation = 0; situation < SITUATIONS; situation++) {
         for (uint32_t records = 0; records < LOG_PAGES; records++) {
@@ -369,15 +422,14 @@ static void check_every_change(void) {
 
 static void check_at_random(uint32_t changes) {
     struct store store;
-    struct model model = { 0 };
-    memset(memory, 0xff, sizeof(memory));
-    store_open(&store, &flash);
+    struct model model;
+    bring_about(&store, &model, 0, 0);
     for (uint32_t i = 0; i < changes; i++) {
         uint32_t kind = random_below(KINDS), most = kind == KEYS_WRITE ? SECTOR : SLOT / STORE_PAGE;
         struct change change = { kind, { 1 + random_below(200), 1 + random_below(most) } };
         switch (random_below(4)) {
             case 0:
-                (void)change_disturbed(&store, &model, &change, 1 + random_below(16), random_below(CUTS));
+                (void)change_disturbed(&store, &model, &change, 1 + random_below(16), random_below(CUT_DONE + 1), NULL, 0);
                 break;
             case 1:
                 reset(&store, &model);
@@ -428,7 +480,7 @@ static uint32_t crc32(const uint8_t *p, size_t size) {
     return ~crc;
 }
 
-// Set one word of the only record to a value that no store writes, with the right CRC: the record does not count.
+// Set one word of the newest record to a value that no store writes, with the right CRC: the one before counts.
 static void check_impossible_records(void) {
     static const struct { uint32_t word, value; } impossible[] = {
         { 0, 0 }, { 2, STORE_SLOTS }, { 3, STORE_SLOTS }, { 5, SLOT + 1 }, { 6, SLOT + 1 }, { 8, STORE_KEY_AREAS }, { 9, SECTOR + 1 },
@@ -438,12 +490,12 @@ static void check_impossible_records(void) {
         struct model model;
         uint32_t words[11];
         bring_about(&store, &model, 1, 0);
-        memcpy(words, memory + STATE, sizeof(words));
+        memcpy(words, board.memory + STATE + STORE_PAGE, sizeof(words));
         words[impossible[i].word] = impossible[i].value;
         words[10] = crc32((const uint8_t *)words, sizeof(words) - sizeof(words[0]));
-        memcpy(memory + STATE, words, sizeof(words));
-        store_open(&store, &flash);
-        CHECK(store.state.sequence == 0 && store.state.active == STORE_NONE);
+        memcpy(board.memory + STATE + STORE_PAGE, words, sizeof(words));
+        start(&store);
+        CHECK(store.state.sequence == 1 && store.state.active == STORE_NONE);
     }
 }
 
