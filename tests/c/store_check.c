@@ -350,8 +350,9 @@ static void bring_about(struct store *store, struct model *model, uint32_t situa
     }
 }
 
-// From where the first cut left the board, cut the next installation at every operation too; then one is left in peace.
-static void check_second_cuts(const struct store *left, const struct model *model, const struct model *earlier, uint32_t earlier_count) {
+// From where the first cut left the board, cut the next change at every operation too; then an installation is left in peace.
+static void check_second_cuts(const struct store *left, const struct model *model, const struct change *change,
+    const struct model *earlier, uint32_t earlier_count) {
     static struct board saved;
     size_t length = strlen(doing);
     saved = board;
@@ -362,11 +363,12 @@ static void check_second_cuts(const struct store *left, const struct model *mode
             struct model now = *model;
             board = saved;
             snprintf(doing + length, sizeof(doing) - length, "; then operation %u, outcome %u", (unsigned)operation, (unsigned)what);
-            more = change_disturbed(&store, &now, &next, operation, what, earlier, earlier_count);
+            more = change_disturbed(&store, &now, change, operation, what, earlier, earlier_count);
             change_whole(&store, &now, &last);
             reset(&store, &now);
         }
     }
+    board = saved;
 }
 
 static void check_cuts(uint32_t situation, uint32_t records, const struct change *change) {
@@ -383,7 +385,10 @@ static void check_cuts(uint32_t situation, uint32_t records, const struct change
             more = change_disturbed(&store, &model, change, operation, what, NULL, 0);
             if (more) {
                 bool weak = what == CUT_WEAK_DONE || what == CUT_WEAK_UNDONE;
-                check_second_cuts(&store, &model, steps, weak ? count : 0);
+                check_second_cuts(&store, &model, &next, steps, weak ? count : 0);
+                if (weak) {
+                    check_second_cuts(&store, &model, &key_set, steps, count);
+                }
             }
         }
     }
