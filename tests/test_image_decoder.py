@@ -52,8 +52,8 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
 
 
 @pytest.fixture(scope="session")
-def check(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Check:
-    """The C gate's answer to each vector."""
+def build_with_crypto(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Sequence[str]], Path]:
+    """`build`, with Ed25519 and SHA-256."""
     mbedtls, monocypher = parts.path("mbedtls"), parts.path("monocypher") / "src"
     config = tmp_path_factory.mktemp("mbedtls") / "config.h"
     config.write_text("#define MBEDTLS_SHA256_C\n")
@@ -66,10 +66,15 @@ def check(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Check:
     third_party = [
         mbedtls / "library" / "sha256.c",
         mbedtls / "library" / "platform_util.c",
-        monocypher / "monocypher.c",
         monocypher / "optional" / "monocypher-ed25519.c",
     ]
-    program = build("gate_check", ["image.c", "gate.c", "layout.c"], third_party, flags)
+    return lambda program, sources: build(program, [*sources, "ed25519.c"], third_party, flags)
+
+
+@pytest.fixture(scope="session")
+def check(build_with_crypto: Callable[[str, Sequence[str]], Path]) -> Check:
+    """The C gate's answer to each vector."""
+    program = build_with_crypto("gate_check", ["image.c", "gate.c", "layout.c"])
 
     def answers(cases: Iterable[Vector]) -> list[str]:
         data = b"".join(_request(case) for case in cases)
@@ -147,6 +152,18 @@ def test_gate_holds_the_boards_own_limits(check: Check) -> None:
         "PackTooLarge": replace(GATE, slot_size=len(image) - 16),
     }
     assert check(_vector(image, gate) for gate in refused.values()) == list(refused)
+
+
+def test_signatures_get_the_verdict_that_they_name(build_with_crypto: Callable[[str, Sequence[str]], Path]) -> None:
+    """tests/vectors/ed25519.json: RFC 8032's own, and everything that verifiers differ about."""
+    cases = vectors.signatures()
+    program = build_with_crypto("ed25519_check", [])
+    lines = "".join(f"{case.key.hex()} {case.signature.hex()} {case.message.hex() or '-'}\n" for case in cases)
+    result = subprocess.run([program], input=lines, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-3000:]
+    answers = result.stdout.splitlines()
+    wrong = [case.name for case, got in zip(cases, answers, strict=True) if (got == OK) != (case.why == "")]
+    assert not wrong
 
 
 def test_store_has_the_old_or_the_new_image_wherever_power_is_cut(build: Build) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import stat
 import tempfile
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import mutations
@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed448
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from vectors import generate_ed25519
 
 from host import errors, firmware_files
 from host.pack import keys
@@ -76,6 +77,18 @@ def test_signature_of_other_bytes_or_by_another_key_is_bad() -> None:
             key.public.verify(signature, message)
     with pytest.raises(errors.BadSignature):
         one.public.verify(signature[:-1], b"message")
+
+
+@pytest.mark.parametrize("case", vectors.signatures(), ids=lambda case: case.name)
+def test_a_signature_gets_the_verdict_that_the_board_gives(case: vectors.Signature) -> None:
+    """tests/vectors/ed25519.json: RFC 8032's own, and everything that verifiers differ about."""
+    key = keys.PublicKey("some", case.key)
+    with pytest.raises(errors.BadSignature) if case.why else nullcontext():
+        key.verify(case.signature, case.message)
+
+
+def test_signature_vectors_are_what_their_generator_makes() -> None:
+    assert (vectors.FOLDER / "ed25519.json").read_text() == generate_ed25519.text()
 
 
 def test_public_key_of_someone_else_is_trusted_once_it_is_in_the_folder(config: Path) -> None:

@@ -56,8 +56,8 @@ def build(folder: Path, kern: Path, flags: Sequence[str] = ()) -> Path:
     (folder / "kern_errors.h").write_text(firmware_files.errors_header())
     (folder / "kern_dtypes.h").write_text(firmware_files.dtypes_header())
     (folder / "mbedtls_config.h").write_text("#define MBEDTLS_SHA256_C\n")
-    mbedtls, monocypher = parts.path("mbedtls"), parts.path("monocypher") / "src"
-    includes = [mbedtls / "include", monocypher, monocypher / "optional", folder]
+    mbedtls = parts.path("mbedtls")
+    includes = [mbedtls / "include", folder]
     common = ["-g", "-O1", *SANITIZE, *flags, *(f"-I{path}" for path in includes)]
     common.append('-DMBEDTLS_CONFIG_FILE="mbedtls_config.h"')
     # Not instrumented for the fuzzer: paths through SHA-256 are not what it is to look for.

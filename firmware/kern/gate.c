@@ -3,8 +3,8 @@
 
 #include <string.h>
 
+#include "ed25519.h"
 #include "mbedtls/sha256.h"
-#include "monocypher-ed25519.h"
 
 static int refuse(struct gate_report *report, int error, const char *field, uint32_t required, uint32_t actual) {
     *report = (struct gate_report) { .field = field, .required = required, .actual = actual };
@@ -26,7 +26,7 @@ static int check_signature(const struct image *image, const struct gate_policy *
         return refuse(report, KERN_NO_TRUSTED_KEY, "key id", 0, 0);
     }
     uint32_t size = image_signed_size(image);
-    if (crypto_ed25519_check(image->bytes + size, key->public_key, image->bytes, size) != 0) {
+    if (!ed25519_check(image->bytes + size, key->public_key, image->bytes, size)) {
         return refuse(report, KERN_BAD_SIGNATURE, "signature", 0, 0);
     }
     return KERN_OK;

@@ -79,11 +79,13 @@ target_link_libraries(kern_wamr PUBLIC kern_engine) # each calls the other
 # ---- Ed25519 ----
 
 add_library(kern_crypto STATIC
-    ${KERN_GENERATED}/monocypher.c
+    ${KERN_DIR}/ed25519.c # with monocypher.c in it
     ${KERN_DIR}/crypto/field_armv6m.S
     ${MONOCYPHER_ROOT}/src/optional/monocypher-ed25519.c
 )
-target_include_directories(kern_crypto PUBLIC ${MONOCYPHER_ROOT}/src ${MONOCYPHER_ROOT}/src/optional PRIVATE ${KERN_DIR}/crypto)
+# The generated monocypher.c before the one that it is made of.
+target_include_directories(kern_crypto PRIVATE ${KERN_GENERATED} ${KERN_DIR}/crypto ${MONOCYPHER_ROOT}/src
+    ${MONOCYPHER_ROOT}/src/optional)
 target_compile_options(kern_crypto PRIVATE -Os -ffunction-sections -fdata-sections)
 
 # ---- soft floats ----
@@ -167,8 +169,6 @@ target_sources(usermod_kern INTERFACE ${KERN_SOURCES} ${KERN_DIR}/guard_armv6m.S
 target_include_directories(usermod_kern INTERFACE
     ${KERN_DIR}
     ${KERN_GENERATED}
-    ${MONOCYPHER_ROOT}/src
-    ${MONOCYPHER_ROOT}/src/optional
 )
 set_source_files_properties(${KERN_SOURCES} PROPERTIES COMPILE_OPTIONS "-Wall;-Wextra;-Wno-unused-parameter")
 target_link_libraries(usermod INTERFACE usermod_kern kern_engine kern_crypto ${KERN_SOFTFLOAT} ${KERN_NATIVE_OBJECTS})

@@ -18,12 +18,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from host import project
 from host.errors import BadSignature, KeyRevoked, NoTrustedKey, PackError, UsageError
+from host.pack import ed25519
 
 DEFAULT = "default"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -49,10 +50,8 @@ class PublicKey:
 
     def verify(self, signature: bytes, message: bytes) -> None:
         """Raises BadSignature unless this key made ``signature`` (64 bytes) over ``message``."""
-        try:
-            Ed25519PublicKey.from_public_bytes(self.raw).verify(signature, message)
-        except (InvalidSignature, ValueError) as error:
-            raise BadSignature(f"the signature by key {self.key_id.hex()} does not match what it signs") from error
+        if not ed25519.verifies(self.raw, signature, message):
+            raise BadSignature(f"the signature by key {self.key_id.hex()} does not match what it signs")
 
 
 @dataclass(frozen=True)

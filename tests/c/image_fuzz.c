@@ -1,16 +1,16 @@
 // libFuzzer's target for the board's decoder and gate: tools/fuzz.py builds and runs it. An input is a board image.
 //
-// Two things would stop nearly every mutated input before it got anywhere. The signature does not here: this file has a
-// crypto_ed25519_check of its own that takes any but one of zeros, so all that is behind it sees what a thief of the
+// Two things would stop nearly every mutated input before it got anywhere. The signature does not here: this file has an
+// ed25519_check of its own that takes any but one of zeros, so all that is behind it sees what a thief of the
 // key could sign. The bodies' hashes are checked for real; where only they are wrong they are put right, and the gate is
 // asked again. That makes the whole gate reachable from one input, and an input says all there is to know about a run.
 // What the format's sizes and counts would stop besides, the mutator at the end keeps right.
 #include <stdlib.h>
 
+#include "ed25519.h"
 #include "gate.h"
 #include "image_walk.h"
 #include "mbedtls/sha256.h"
-#include "monocypher-ed25519.h"
 
 // Of docs/board-image.md, what the mutator changes.
 #define IMAGE_SIZE_AT (8)
@@ -32,7 +32,7 @@ static const struct gate_policy policy = {
 static volatile unsigned sink;
 
 // Takes every signature with a bit set. Reads all that the real one reads.
-int crypto_ed25519_check(const uint8_t signature[64], const uint8_t public_key[32], const uint8_t *message, size_t size) {
+bool ed25519_check(const uint8_t signature[64], const uint8_t public_key[32], const uint8_t *message, uint32_t size) {
     uint8_t any = 0;
     for (size_t i = 0; i < 64; i++) {
         any |= signature[i];
@@ -40,10 +40,10 @@ int crypto_ed25519_check(const uint8_t signature[64], const uint8_t public_key[3
     for (size_t i = 0; i < 32; i++) {
         sink += public_key[i];
     }
-    for (size_t i = 0; i < size; i++) {
+    for (uint32_t i = 0; i < size; i++) {
         sink += message[i];
     }
-    return any != 0 ? 0 : -1;
+    return any != 0;
 }
 
 // gate_verify, with what gate.h promises of its results.

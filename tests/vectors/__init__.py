@@ -59,6 +59,27 @@ def load() -> list[Vector]:
     ]
 
 
+@dataclass(frozen=True)
+class Signature:
+    """An Ed25519 signature; ``why`` it is bad, or empty for a good one."""
+
+    name: str
+    key: bytes
+    message: bytes
+    signature: bytes
+    why: str
+
+
+def signatures() -> list[Signature]:
+    """Every case of ed25519.json, which generate_ed25519.py writes."""
+    return [
+        Signature(
+            entry["name"], *(bytes.fromhex(entry[field]) for field in ("key", "message", "signature")), entry["why"]
+        )
+        for entry in json.loads((FOLDER / "ed25519.json").read_text())
+    ]
+
+
 def answer(data: bytes) -> str:
     """What the decoder in Python says to an image: ``OK`` or the error's name."""
     try:
