@@ -161,6 +161,14 @@ class Board:
         """
         return dict(self._kern("rollback()"))
 
+    def install_keys(self, image: bytes) -> dict[str, Any]:
+        """Send a key set's image; the board trusts it from now on. Returns ``status()["keys"]``.
+
+        Raises a PackError when the board refuses it, and trusts whom it did.
+        """
+        keys, _ = self._call("_host.install_keys", image, None, _INSTALL_TIMEOUT)
+        return dict(keys)
+
     def run(
         self,
         kernel_id: str,

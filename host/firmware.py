@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from host.boards import Board
 from host.errors import BuildError, UsageError
 from host.firmware_sizes import read_map
 from host.firmware_variants import RELEASE, Variant
-from host.pack.keys import PublicKey
+from host.pack import keyset_image
+from host.pack.keyset import KeySet
 from host.pack.source import read_source
 
 _PARTS = ("micropython", "pico-sdk", "tinyusb", "mbedtls", "wamr", "monocypher")
@@ -37,24 +38,25 @@ class FirmwareBuild:
     version: str
 
 
-def build_firmware(board: Board, keys: Sequence[PublicKey], variant: Variant = RELEASE) -> FirmwareBuild:
-    """Build the firmware of ``board`` that trusts ``keys``, unless it is there already.
+def build_firmware(board: Board, key_set: KeySet, variant: Variant = RELEASE) -> FirmwareBuild:
+    """Build the firmware of ``board`` that trusts ``key_set``, unless it is there already.
 
-    Raises BuildError with the tools' output, PartMissing for a part that cannot be had.
+    Raises UsageError when a board has no room for the key set, BuildError with the tools' output, PartMissing for a
+    part that cannot be had.
     """
     folder = _folder(board, variant)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of two processes, one builds and the other waits
-        return _build(board, keys, variant, folder)
+        return _build(board, key_set, variant, folder)
 
 
-def _build(board: Board, keys: Sequence[PublicKey], variant: Variant, folder: Path) -> FirmwareBuild:
+def _build(board: Board, key_set: KeySet, variant: Variant, folder: Path) -> FirmwareBuild:
     built = FirmwareBuild(
         uf2=folder / "firmware.uf2",
         elf=folder / "cmake" / "firmware.elf",
         bin=folder / "cmake" / "firmware.bin",
-        build_id=_build_id(board, keys, variant),
+        build_id=_build_id(board, key_set, variant),
         version=_version(),
     )
     facts = folder / "firmware.json"
@@ -62,10 +64,10 @@ def _build(board: Board, keys: Sequence[PublicKey], variant: Variant, folder: Pa
         return built
     facts.unlink(missing_ok=True)
     with steps.step(f"{variant.name} firmware for {board.name}") as show:
-        _write_inputs(board, keys, variant, built.build_id, folder)
+        _write_inputs(board, key_set, variant, built.build_id, folder)
         _compile(board, folder, show)
         _make_uf2(board, built, show)
-    facts.write_text(json.dumps(_facts(board, built, keys, variant), indent=2) + "\n")
+    facts.write_text(json.dumps(_facts(board, built, key_set, variant), indent=2) + "\n")
     return built
 
 
@@ -107,14 +109,14 @@ def _is_current(built: FirmwareBuild, facts: Path) -> bool:
     return bool(known["build_id"] == built.build_id and known["uf2_sha256"] == _sha256(built.uf2))
 
 
-def _facts(board: Board, built: FirmwareBuild, keys: Sequence[PublicKey], variant: Variant) -> Mapping[str, object]:
+def _facts(board: Board, built: FirmwareBuild, key_set: KeySet, variant: Variant) -> Mapping[str, object]:
     return {
         "board": board.name,
         "variant": variant.name,
         "build_id": built.build_id,
         "version": built.version,
         "uf2_sha256": _sha256(built.uf2),
-        "keys": [key.key_id.hex() for key in keys],
+        "keys": [key.key_id.hex() for key in key_set.trust],
         "sizes": size_report(board, variant),
     }
 
@@ -135,22 +137,22 @@ def _inputs(board: Board) -> Iterator[Path]:
         "firmware_variants.py",
         "pack/spec.py",
         "pack/image.py",
+        "pack/keyset_image.py",
         "pack/params_header.py",
     )
     yield from (package / name for name in names)
     yield root / "tools" / "parts.toml"
 
 
-def _build_id(board: Board, keys: Sequence[PublicKey], variant: Variant) -> str:
-    """Hash of all inputs: this repository's files, the parts, the compiler, the keys, the variant."""
+def _build_id(board: Board, key_set: KeySet, variant: Variant) -> str:
+    """Hash of all inputs: this repository's files, the parts, the compiler, the key set, the variant."""
     digest = hashlib.sha256()
     for path in _inputs(board):
         digest.update(f"{path.relative_to(project.root())} {_sha256(path)}\n".encode())
     for name in _PARTS:
         digest.update(f"{name} {parts.override(parts.get(name))}\n".encode())
     digest.update(f"{_version()} {_compiler()} {variant}\n".encode())
-    for key in keys:
-        digest.update(key.raw)
+    digest.update(keyset_image.encode(key_set))
     return digest.hexdigest()[:16]
 
 
@@ -158,14 +160,14 @@ def _compiler() -> str:
     return steps.run(["arm-none-eabi-gcc", "--version"], lambda _line: None).splitlines()[0]
 
 
-def _write_inputs(board: Board, keys: Sequence[PublicKey], variant: Variant, build_id: str, folder: Path) -> None:
+def _write_inputs(board: Board, key_set: KeySet, variant: Variant, build_id: str, folder: Path) -> None:
     port = parts.path("micropython") / "ports" / board.port
     source = read_source(project.root() / "kernels_aot")
     generated = {
         "kern_board.h": firmware_files.board_header(board, _version()),
         "kern_errors.h": firmware_files.errors_header(),
         "kern_dtypes.h": firmware_files.dtypes_header(),
-        "kern_keys.h": firmware_files.keys_header(keys),
+        "kern_keys.h": firmware_files.keys_header(key_set),
         "kern_build.h": firmware_files.build_header(build_id, variant),
         "memmap.ld": firmware_files.linker_script(port / f"memmap_mp_{board.chip.lower()}.ld", board),
         **firmware_files.wamr_files(parts.path("wamr")),

@@ -3,7 +3,7 @@
 kern_board.h      the board's memory map and limits       boards/<name>/board.toml
 kern_errors.h     error codes, names, what they mean      host/errors.py
 kern_dtypes.h     element types                           host/pack/spec.py
-kern_keys.h       the public keys it trusts               the user's keys
+kern_keys.h       the key set that it trusts              the user's keys
 kern_natives.h    kernels compiled into the firmware      kernels_aot/pack.toml
 natives.cmake     the same, for the build
 <id>_params.h     params blocks of those kernels          kernels_aot/pack.toml
@@ -17,14 +17,14 @@ monocypher.c      with smaller arithmetic                 Monocypher's own, and 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from host.boards import Board
 from host.errors import BuildError, board_errors
 from host.firmware_variants import Variant
-from host.pack import image
-from host.pack.keys import PublicKey
+from host.pack import image, keyset_image
+from host.pack.keyset import KeySet
 from host.pack.params_header import file_name, params_header
 from host.pack.source import PackSource, SourceKernel
 from host.pack.spec import DTYPES, KERNEL_ABI_VERSION, KernelSpec
@@ -89,11 +89,11 @@ def dtypes_header() -> str:
     return _header("kern_dtypes.h", ["#define KERN_DTYPES(X) \\", " \\\n".join(rows)])
 
 
-def keys_header(keys: Iterable[PublicKey]) -> str:
-    """``kern_keys.h``: initialisers of struct gate_key, the last one all zero so that the list is never empty."""
-    rows = [f"    {{ {{ {_bytes(key.key_id)} }}, {{ {_bytes(key.raw)} }} }}, // {key.name}" for key in keys]
-    lines = [row.replace(" // ", " /* ").replace("\n", "") + " */ \\" for row in rows]
-    return _header("kern_keys.h", ["#define KERN_KEYS \\", *lines, "    { { 0 }, { 0 } },"])
+def keys_header(key_set: KeySet) -> str:
+    """``kern_keys.h``: the bytes of the key set's image, as an initialiser. Raises UsageError when it is too large."""
+    names = ", ".join(key.name for key in key_set.trust)
+    lines = [f"// Version {key_set.version}: {names}", f"#define KERN_KEY_SET {_bytes(keyset_image.encode(key_set))}"]
+    return _header("kern_keys.h", lines)
 
 
 def native_files(source: PackSource, variant: Variant) -> Mapping[str, str]:

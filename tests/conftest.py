@@ -24,7 +24,7 @@ os.environ.pop("HOST_PORT", None)
 from host import bench, boards, firmware, pack  # noqa: E402
 from host.board import Board, connect  # noqa: E402
 from host.emulator import EmulatedBoard  # noqa: E402
-from host.pack import keys  # noqa: E402
+from host.pack import keys, keyset  # noqa: E402
 
 RunHost = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -41,7 +41,7 @@ def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def firmware_uf2() -> Path:
     """The rpi_pico firmware, trusting the tests' key."""
     keys.default_or_create()
-    return firmware.build_firmware(boards.load("rpi_pico"), keys.public_keys()).uf2
+    return firmware.build_firmware(boards.load("rpi_pico"), keyset.current()).uf2
 
 
 @pytest.fixture(scope="session")

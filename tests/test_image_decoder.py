@@ -3,6 +3,7 @@ operators."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import subprocess
@@ -14,9 +15,10 @@ import numpy as np
 import pytest
 import vectors
 from numpy.typing import NDArray
-from vectors import FOLDER, GATE, KEYS, OK, TRUSTED, Vector
+from vectors import FOLDER, GATE, KEYS, OK, Vector, generate_key_sets
 
 from host import boards, firmware_files, parts
+from host.pack import keyset_image
 from host.pack.image import Gate, version_number
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,29 +54,18 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
 
 
 @pytest.fixture(scope="session")
-def build_with_crypto(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Sequence[str]], Path]:
+def build_with_crypto(build: Build) -> Callable[[str, Sequence[str]], Path]:
     """`build`, with Ed25519 and SHA-256."""
-    mbedtls, monocypher = parts.path("mbedtls"), parts.path("monocypher") / "src"
-    config = tmp_path_factory.mktemp("mbedtls") / "config.h"
-    config.write_text("#define MBEDTLS_SHA256_C\n")
-    flags = [
-        f"-I{mbedtls / 'include'}",
-        f"-I{monocypher}",
-        f"-I{monocypher / 'optional'}",
-        f'-DMBEDTLS_CONFIG_FILE="{config}"',
-    ]
-    third_party = [
-        mbedtls / "library" / "sha256.c",
-        mbedtls / "library" / "platform_util.c",
-        monocypher / "optional" / "monocypher-ed25519.c",
-    ]
-    return lambda program, sources: build(program, [*sources, "ed25519.c"], third_party, flags)
+    monocypher = parts.path("monocypher") / "src"
+    flags = [f"-I{monocypher}", f"-I{monocypher / 'optional'}"]
+    third_party = [monocypher / "optional" / "monocypher-ed25519.c"]
+    return lambda program, sources: build(program, [*sources, "ed25519.c", "sha256.c"], third_party, flags)
 
 
 @pytest.fixture(scope="session")
 def check(build_with_crypto: Callable[[str, Sequence[str]], Path]) -> Check:
     """The C gate's answer to each vector."""
-    program = build_with_crypto("gate_check", ["image.c", "gate.c", "layout.c"])
+    program = build_with_crypto("gate_check", ["image.c", "gate.c", "keyset.c", "layout.c"])
 
     def answers(cases: Iterable[Vector]) -> list[str]:
         data = b"".join(_request(case) for case in cases)
@@ -91,14 +82,14 @@ def _run(command: Sequence[str | Path]) -> None:
 
 
 def _request(case: Vector) -> bytes:
-    gate, key = case.gate, case.trusted_keys[0].raw.hex()
+    gate, key_set = case.gate, keyset_image.encode(vectors.KEY_SET).hex()
     limits = f"{gate.security_counter} {gate.slot_size} {gate.kernel_page}"
-    line = f"{len(case.data)} {key} {gate.target} {version_number(gate.runtime_version)} {limits}\n"
+    line = f"{len(case.data)} {key_set} {gate.target} {version_number(gate.runtime_version)} {limits}\n"
     return line.encode() + case.data
 
 
 def _vector(data: bytes, gate: Gate = GATE) -> Vector:
-    return Vector("", data, "", TRUSTED, gate)
+    return Vector("", data, "", gate)
 
 
 def test_shared_vectors_get_the_answer_they_name(check: Check) -> None:
@@ -164,6 +155,73 @@ def test_signatures_get_the_verdict_that_they_name(build_with_crypto: Callable[[
     answers = result.stdout.splitlines()
     wrong = [case.name for case, got in zip(cases, answers, strict=True) if (got == OK) != (case.why == "")]
     assert not wrong
+
+
+@pytest.fixture(scope="session")
+def check_sets(build_with_crypto: Callable[[str, Sequence[str]], Path]) -> Callable[..., list[str]]:
+    """The C decoder's answer to each key set."""
+    program = build_with_crypto("keyset_check", ["keyset.c"])
+    current, superseded = (keyset_image.encode(key_set).hex() for key_set in (vectors.KEY_SET, vectors.SUPERSEDED))
+
+    def answers(cases: Iterable[bytes], with_superseded: bool = False) -> list[str]:
+        second = superseded if with_superseded else "-"
+        lines = "".join(f"{current} {second} {data.hex() or '-'}\n" for data in cases)
+        result = subprocess.run([program], input=lines, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr[-3000:]
+        return [line.split(" ")[0] for line in result.stdout.splitlines()]
+
+    return answers
+
+
+@pytest.mark.parametrize("superseded", [False, True])
+def test_key_sets_get_the_answer_they_name(check_sets: Callable[..., list[str]], superseded: bool) -> None:
+    cases = [case for case in vectors.key_sets() if case.superseded == superseded]
+    answers = check_sets((case.data for case in cases), superseded)
+    wrong = [(case.name, case.expect, got) for case, got in zip(cases, answers, strict=True) if got != case.expect]
+    assert cases and not wrong
+
+
+def test_every_flipped_bit_of_a_key_set_is_refused(check_sets: Callable[..., list[str]]) -> None:
+    good = next(case.data for case in vectors.key_sets() if case.expect == OK)
+    flipped = [vectors.flipped(good, bit) for bit in range(8 * len(good))]
+    assert check_sets([good]) == [OK]
+    assert OK not in check_sets(flipped)
+
+
+def test_signed_key_sets_of_nonsense_get_the_answer_that_python_gives(check_sets: Callable[..., list[str]]) -> None:
+    """Bytes changed at random and signed again reach every check behind the signatures."""
+    source = random.Random(1)
+    bases = [
+        generate_key_sets.NEXT,
+        generate_key_sets.key_set(["test"], threshold=1),
+        keyset_image.encode(vectors.KEY_SET),
+    ]
+    cases = []
+    for _ in range(1000):
+        data = bytearray(source.choice(bases))
+        for _ in range(source.choice([0, 1, 1, 2])):
+            at = source.randrange(len(data)) if source.random() < 0.3 else source.randrange(8, 16)
+            data[at] = source.choice([0, 1, 2, 3, 4, 8, 9, 64, 255, data[at] ^ 1])
+        signers = source.sample(["test", "second", "third", "fourth", "lost"], source.choice([1, 2, 2, 2, 3]))
+        cases.append(generate_key_sets.signed(bytes(data), *signers))
+    answers = check_sets(cases)
+    wrong = [
+        (data.hex(), expected, got)
+        for data, got in zip(cases, answers, strict=True)
+        if got != (expected := vectors.key_set_answer(data))
+    ]
+    assert not wrong, wrong[0]
+    assert len(set(answers)) == 5
+
+
+def test_sha256_is_what_everyone_else_computes(build: Build) -> None:
+    program = build("sha256_check", ["sha256.c"])
+    source = random.Random(2)
+    messages = [source.randbytes(size) for size in [*range(200), 1000, 4096, 65535, 65536]]
+    data = b"".join(len(message).to_bytes(4, "little") + message for message in messages)
+    result = subprocess.run([program], input=data, capture_output=True, check=False)
+    assert result.returncode == 0, result.stderr.decode()[-3000:]
+    assert result.stdout == b"".join(hashlib.sha256(message).digest() for message in messages)
 
 
 def test_store_has_the_old_or_the_new_image_wherever_power_is_cut(build: Build) -> None:

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Fuzz the board's decoder and gate (firmware/kern/image.c, gate.c, layout.c) under AddressSanitizer and UBSan.
+"""Fuzz the board's decoders and gate (image.c, gate.c, keyset.c, layout.c) under AddressSanitizer and UBSan.
 
-libFuzzer mutates board images, starting from those of tests/vectors and what earlier runs found. Run it with
-.venv/bin/python. Exit code 0: nothing found; 1: an input that breaks the decoder, whose path is printed.
+libFuzzer mutates board images and key sets, starting from those of tests/vectors and what earlier runs found. Run it
+with .venv/bin/python. Exit code 0: nothing found; 1: an input that breaks the decoder, whose path is printed.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from host import firmware_files, parts, project
+from host import firmware_files, project
 from host.errors import BuildError, HostError
+from host.pack import keyset_image
 from host.pack.image import version_number
 
 sys.path.insert(0, str(project.root() / "tests"))
@@ -27,7 +28,7 @@ import vectors
 
 LLVM = "22"
 HARNESS = project.root() / "tests" / "c"
-SOURCES = ("image.c", "gate.c", "layout.c")
+SOURCES = ("image.c", "gate.c", "keyset.c", "layout.c")
 SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 COVERAGE = ("-fprofile-instr-generate", "-fcoverage-mapping")
 
@@ -55,23 +56,17 @@ def build(folder: Path, kern: Path, flags: Sequence[str] = ()) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "kern_errors.h").write_text(firmware_files.errors_header())
     (folder / "kern_dtypes.h").write_text(firmware_files.dtypes_header())
-    (folder / "mbedtls_config.h").write_text("#define MBEDTLS_SHA256_C\n")
-    mbedtls = parts.path("mbedtls")
-    includes = [mbedtls / "include", folder]
-    common = ["-g", "-O1", *SANITIZE, *flags, *(f"-I{path}" for path in includes)]
-    common.append('-DMBEDTLS_CONFIG_FILE="mbedtls_config.h"')
+    common = ["-g", "-O1", *SANITIZE, *flags, "-std=c11", "-Wall", "-Wextra", "-Werror", f"-I{kern}"]
     # Not instrumented for the fuzzer: paths through SHA-256 are not what it is to look for.
-    sha256 = [mbedtls / "library" / name for name in ("sha256.c", "platform_util.c")]
-    _compile([*common, "-w", "-c", *sha256], folder)
+    _compile([*common, "-c", kern / "sha256.c"], folder)
     ours = [HARNESS / "image_fuzz.c", *(kern / name for name in SOURCES)]
-    strict = ["-std=c11", "-Wall", "-Wextra", "-Werror", f"-I{kern}", f"-I{HARNESS}", *_policy()]
-    objects = [folder / path.with_suffix(".o").name for path in sha256]
+    includes = [f"-I{HARNESS}", f"-I{folder}", *_policy()]
     program = folder / "image_fuzz"
-    _compile([*common, *strict, "-fsanitize=fuzzer", *ours, *objects, "-o", program], folder)
+    _compile([*common, *includes, "-fsanitize=fuzzer", *ours, folder / "sha256.o", "-o", program], folder)
     return program
 
 
-def write_seeds(folder: Path, cases: Iterable[vectors.Vector]) -> None:
+def write_seeds(folder: Path, cases: Iterable[vectors.Vector | vectors.KeySetVector]) -> None:
     """A file for each vector, and nothing else in ``folder``."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -129,7 +124,7 @@ def _policy() -> list[str]:
     """The tests' gate, as the target wants it: macros."""
     gate = vectors.GATE
     values: dict[str, object] = {
-        "KEY_ID": ",".join(str(byte) for byte in vectors.TRUSTED[0].key_id),
+        "KEY_SET": ",".join(str(byte) for byte in keyset_image.encode(vectors.TRUSTED)),
         "TARGET": f'"{gate.target}"',
         "ABI": gate.abi_version,
         "AOT_VERSION": gate.aot_version,
@@ -219,7 +214,7 @@ def main() -> int:
     kern = (arguments.kern or project.root() / "firmware" / "kern").resolve()
     try:
         program = build(folder, kern)
-        write_seeds(seeds, vectors.load())
+        write_seeds(seeds, [*vectors.load(), *vectors.key_sets()])
         run = fuzz(program, corpus, [seeds], arguments.seconds, arguments.jobs)
         if run.crash is not None:
             print(run.log.read_text(errors="replace")[-6000:], file=sys.stderr)

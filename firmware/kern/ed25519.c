@@ -6,6 +6,8 @@
 #include "monocypher-ed25519.h"
 
 #define SIZE (32) // of a point or a scalar, encoded
+#define WINDOW (4) // bits; one more costs as much for more multiples as it saves
+#define MULTIPLES (1 << (WINDOW - 2))
 
 // The point is one of the eight that eight times give the neutral element: four times it has x = 0.
 static bool small_order(const ge *point) {
@@ -40,12 +42,12 @@ static void hash(uint8_t h[SIZE], const uint8_t r[SIZE], const uint8_t public_ke
 
 // [s]B + [h]P, both scalars below the group's order. In variable time: nothing here is secret.
 static void combine(ge *sum, const uint8_t s[SIZE], const uint8_t h[SIZE], const ge *point) {
-    ge_cached multiples[P_W_SIZE]; // P, 3P, ...
+    ge_cached multiples[MULTIPLES]; // P, 3P, ...
     ge twice, scratch;
     fe a, b;
     ge_double(&twice, point, &scratch);
     ge_cache(&multiples[0], point);
-    for (int i = 1; i < P_W_SIZE; i++) {
+    for (int i = 1; i < MULTIPLES; i++) {
         ge_add(&scratch, &twice, &multiples[i - 1]);
         ge_cache(&multiples[i], &scratch);
     }
@@ -55,7 +57,7 @@ static void combine(ge *sum, const uint8_t s[SIZE], const uint8_t h[SIZE], const
     ge_zero(sum);
     for (int i = MAX(h_slide.next_check, s_slide.next_check); i >= 0; i--) {
         ge_double(sum, sum, &scratch);
-        int of_h = slide_step(&h_slide, P_W_WIDTH, i, h), of_s = slide_step(&s_slide, B_W_WIDTH, i, s);
+        int of_h = slide_step(&h_slide, WINDOW, i, h), of_s = slide_step(&s_slide, B_W_WIDTH, i, s);
         if (of_h > 0) {
             ge_add(sum, sum, &multiples[of_h / 2]);
         } else if (of_h < 0) {

@@ -4,29 +4,21 @@
 #include <string.h>
 
 #include "ed25519.h"
-#include "mbedtls/sha256.h"
+#include "sha256.h"
 
 static int refuse(struct gate_report *report, int error, const char *field, uint32_t required, uint32_t actual) {
     *report = (struct gate_report) { .field = field, .required = required, .actual = actual };
     return error;
 }
 
-static const struct gate_key *find_key(const struct gate_policy *policy, const uint8_t id[8]) {
-    for (uint32_t i = 0; i < policy->key_count; i++) {
-        if (memcmp(policy->keys[i].id, id, 8) == 0) {
-            return &policy->keys[i];
-        }
-    }
-    return NULL;
-}
-
 static int check_signature(const struct image *image, const struct gate_policy *policy, struct gate_report *report) {
-    const struct gate_key *key = find_key(policy, image_key_id(image));
-    if (key == NULL) {
-        return refuse(report, KERN_NO_TRUSTED_KEY, "key id", 0, 0);
+    const uint8_t *key;
+    int found = trusted_key(policy->trusted, image_key_id(image), &key);
+    if (found != KERN_OK) {
+        return refuse(report, found, "key id", 0, 0);
     }
     uint32_t size = image_signed_size(image);
-    if (!ed25519_check(image->bytes + size, key->public_key, image->bytes, size)) {
+    if (!ed25519_check(image->bytes + size, key, image->bytes, size)) {
         return refuse(report, KERN_BAD_SIGNATURE, "signature", 0, 0);
     }
     return KERN_OK;
@@ -76,8 +68,9 @@ static int check_compatible(const struct image *image, const struct gate_policy 
 static int check_hashes(const struct image *image, struct gate_report *report) {
     for (uint32_t i = 0; i < image->kernel_count; i++) {
         struct image_kernel kernel = image_kernel(image, i);
-        uint8_t digest[32];
-        if (mbedtls_sha256(kernel.body, kernel.body_size, digest, 0) != 0 || memcmp(digest, kernel.body_sha256, 32) != 0) {
+        uint8_t digest[SHA256_SIZE];
+        sha256(kernel.body, kernel.body_size, digest);
+        if (memcmp(digest, kernel.body_sha256, sizeof(digest)) != 0) {
             return refuse(report, KERN_HASH_MISMATCH, kernel.id, 0, 0);
         }
     }

@@ -5,16 +5,11 @@
 #define KERN_GATE_H
 
 #include "image.h"
-
-struct gate_key {
-    uint8_t id[8]; // first bytes of sha256 of the public key
-    uint8_t public_key[32];
-};
+#include "keyset.h"
 
 // What this board accepts.
 struct gate_policy {
-    const struct gate_key *keys;
-    uint32_t key_count;
+    const struct trusted *trusted;
     const char *target;
     uint32_t kernel_abi;
     uint32_t aot_version;

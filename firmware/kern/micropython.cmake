@@ -76,17 +76,19 @@ target_compile_options(kern_engine PRIVATE -Os -std=gnu11 -Wall -Wextra -Werror 
 target_link_libraries(kern_engine PUBLIC kern_wamr)
 target_link_libraries(kern_wamr PUBLIC kern_engine) # each calls the other
 
-# ---- Ed25519 ----
+# ---- Ed25519, SHA-256 ----
 
 add_library(kern_crypto STATIC
     ${KERN_DIR}/ed25519.c # with monocypher.c in it
     ${KERN_DIR}/crypto/field_armv6m.S
+    ${KERN_DIR}/sha256.c
     ${MONOCYPHER_ROOT}/src/optional/monocypher-ed25519.c
 )
 # The generated monocypher.c before the one that it is made of.
 target_include_directories(kern_crypto PRIVATE ${KERN_GENERATED} ${KERN_DIR}/crypto ${MONOCYPHER_ROOT}/src
     ${MONOCYPHER_ROOT}/src/optional)
 target_compile_options(kern_crypto PRIVATE -Os -ffunction-sections -fdata-sections)
+set_source_files_properties(${KERN_DIR}/sha256.c PROPERTIES COMPILE_OPTIONS -O2) # all of a pack goes through it
 
 # ---- soft floats ----
 
@@ -152,11 +154,13 @@ set(KERN_SOURCES
     ${KERN_DIR}/run.c
     ${KERN_DIR}/pack.c
     ${KERN_DIR}/install.c
+    ${KERN_DIR}/trust.c
     ${KERN_DIR}/status.c
     ${KERN_DIR}/arena.c
     ${KERN_DIR}/descriptor.c
     ${KERN_DIR}/layout.c
     ${KERN_DIR}/image.c
+    ${KERN_DIR}/keyset.c
     ${KERN_DIR}/gate.c
     ${KERN_DIR}/store.c
     ${KERN_DIR}/known_answer.c

@@ -70,6 +70,7 @@ static const mp_rom_map_elem_t kern_module_globals_table[] = {
     { MP_ROM_QSTR(MP_QSTR_installer), MP_ROM_PTR(&kern_installer_obj) },
     { MP_ROM_QSTR(MP_QSTR_confirm), MP_ROM_PTR(&kern_confirm_obj) },
     { MP_ROM_QSTR(MP_QSTR_rollback), MP_ROM_PTR(&kern_rollback_obj) },
+    { MP_ROM_QSTR(MP_QSTR_install_keys), MP_ROM_PTR(&kern_install_keys_obj) },
     { MP_ROM_QSTR(MP_QSTR_Tensor), MP_ROM_PTR(&kern_type_Tensor) },
     #define ERROR_ENTRY(constant, name, parent, code, phrase) { MP_ROM_QSTR(MP_QSTR_##name), MP_ROM_PTR(&kern_type_##name) },
     KERN_ERRORS(ERROR_ENTRY)

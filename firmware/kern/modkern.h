@@ -94,9 +94,6 @@ uint32_t kern_find_kernel(const struct gate_pack *pack, const char *id);
 // The dict of status()['pack'], or None.
 mp_obj_t kern_pack_dict(void);
 
-// Ids of the trusted keys, a list of hex strings.
-mp_obj_t kern_key_ids(void);
-
 MP_DECLARE_CONST_FUN_OBJ_0(kern_packs_obj);
 
 // For what changes the store.
@@ -122,6 +119,18 @@ MP_DECLARE_CONST_FUN_OBJ_0(kern_installer_obj);
 MP_DECLARE_CONST_FUN_OBJ_KW(kern_install_obj);
 MP_DECLARE_CONST_FUN_OBJ_0(kern_confirm_obj);
 MP_DECLARE_CONST_FUN_OBJ_0(kern_rollback_obj);
+
+// ---- trust.c ----
+
+const struct trusted *kern_trusted(void);
+
+// Find out anew whom to trust, from the firmware and the store.
+void kern_trust_reset(void);
+
+// The dict of status()['keys'].
+mp_obj_t kern_keys_dict(void);
+
+MP_DECLARE_CONST_FUN_OBJ_1(kern_install_keys_obj);
 
 // ---- status.c ----
 

@@ -5,9 +5,6 @@
 
 #include "flash.h"
 #include "guard.h"
-#include "kern_keys.h"
-
-static const struct gate_key keys[] = { KERN_KEYS };
 
 static struct {
     struct store store;
@@ -22,6 +19,7 @@ uint32_t kern_pack_generation(void) {
 void kern_pack_reset(void) {
     memset(state.packs, 0, sizeof(state.packs));
     store_open(&state.store, &kern_flash);
+    kern_trust_reset();
     state.generation++;
     kern_install_reset();
 }
@@ -61,8 +59,7 @@ static int verify(uint32_t slot, uint32_t length, struct gate_report *report) {
         .bytes = store_slot(&state.store, slot),
         .length = length,
         .policy = {
-            .keys = keys,
-            .key_count = MP_ARRAY_SIZE(keys) - 1, // the last one ends the list
+            .trusted = kern_trusted(),
             .target = KERN_TARGET,
             .kernel_abi = KERN_ABI,
             .aot_version = engine_aot_version(),
@@ -210,11 +207,3 @@ static mp_obj_t kern_packs(void) {
     return list;
 }
 MP_DEFINE_CONST_FUN_OBJ_0(kern_packs_obj, kern_packs);
-
-mp_obj_t kern_key_ids(void) {
-    mp_obj_t list = mp_obj_new_list(0, NULL);
-    for (size_t i = 0; i + 1 < MP_ARRAY_SIZE(keys); i++) {
-        mp_obj_list_append(list, kern_hex(keys[i].id, sizeof(keys[i].id)));
-    }
-    return list;
-}

@@ -46,7 +46,7 @@ static mp_obj_t kern_status(void) {
     store(dict, MP_QSTR_aot, from_uint(engine_aot_version()));
     store(dict, MP_QSTR_wamr, mp_obj_new_str_from_cstr(engine_wamr_version()));
     store(dict, MP_QSTR_pack, kern_pack_dict());
-    store(dict, MP_QSTR_keys, kern_key_ids());
+    store(dict, MP_QSTR_keys, kern_keys_dict());
     store(dict, MP_QSTR_arena, room(KERN_ARENA_SIZE, kern_arena_free_bytes()));
     engine_pool(&pool_size, &pool_free);
     store(dict, MP_QSTR_pool, room(pool_size, pool_free));

@@ -128,12 +128,17 @@ def _readable(
         "kernel ABI": f"{status['abi']}, AOT format {status['aot']}",
         "pack": _slot(active[0]) if active else "none",
         "previous pack": _slot(previous[0]) if previous else "none",
-        "trusted keys": " ".join(status["keys"]),
+        "trusted keys": _trusted_keys(status["keys"]),
         "tensors": f"{status['arena']['free']} of {status['arena']['size']} bytes free",
         "runtime's pool": f"{status['pool']['free']} of {status['pool']['size']} bytes free",
         "deadline": f"{status['deadline_ms']} ms a call",
         "calls": f"{stats['calls']}; faults: {faults}; degraded: {stats['degraded']}",
     }
+
+
+def _trusted_keys(keys: Mapping[str, Any]) -> str:
+    revoked = f"; revoked: {' '.join(keys['revoked'])}" if keys["revoked"] else ""
+    return f"{' '.join(keys['ids']) or 'none'} (key set {keys['version']}){revoked}"
 
 
 @command(host, "repl")

@@ -52,18 +52,19 @@ def build(output: Output, board: Board, variant: str) -> None:
     """Build firmware for BOARD that trusts your keys."""
     from host import firmware
     from host.firmware_variants import VARIANTS
-    from host.pack import keys
+    from host.pack import keys, keyset
 
     if not keys.public_keys():
         default_key(output)
-    built = firmware.build_firmware(board, keys.public_keys(), VARIANTS[variant])
+    key_set = keyset.current()
+    built = firmware.build_firmware(board, key_set, VARIANTS[variant])
     data = {
         "board": board.name,
         "variant": variant,
         "version": built.version,
         "build": built.build_id,
         "uf2": str(built.uf2),
-        "keys": [public.key_id.hex() for public in keys.public_keys()],
+        "keys": [public.key_id.hex() for public in key_set.trust],
     }
     sizes = firmware.size_report(board, VARIANTS[variant])
     output.result({**data, "sizes": sizes}, facts({**data, "keys": " ".join(data["keys"])}), "", sizes_table(sizes))

@@ -10,7 +10,7 @@ import rich_click as click
 
 from host import project
 from host.cli.app import host
-from host.cli.options import command
+from host.cli.options import command, port_option
 from host.cli.output import Output, facts, table
 from host.errors import UsageError
 
@@ -101,7 +101,7 @@ def key_set_new(
     out: Path | None,
 ) -> None:
     """Make the next key set from the keys that you trust now, sign it and trust it; with --out, only sign it."""
-    from host.pack import keys, keyset
+    from host.pack import keys, keyset, keyset_image
 
     if bool(revoke) != bool(reason):
         raise UsageError("--revoke and --reason go together")
@@ -113,12 +113,13 @@ def key_set_new(
         revoke={keyset.key_id_of(name, current.trust): str(reason) for name in revoke},
         threshold=threshold,
     )
-    raw = keyset.write(following)
-    signature_file = keyset.sign(raw, b"", _signers(key_names, [*current.trust, *following.trust]))
+    raw, image = keyset.write(following), _image_for_boards(output, following)
+    pairs = _signers(key_names, [*current.trust, *following.trust])
+    signature_file, image = keyset.sign(raw, b"", pairs), keyset_image.sign(image, pairs) if image else b""
     if out is None:
-        keyset.install(raw, signature_file)
+        keyset.install(raw, signature_file, image)
     else:
-        keyset.save(raw, signature_file, out)
+        keyset.save(raw, signature_file, image, out)
     _show_key_set(output, following, signature_file)
 
 
@@ -127,12 +128,13 @@ def key_set_new(
 @_signers_option
 def key_set_sign(output: Output, path: Path, key_names: Sequence[str]) -> None:
     """Add your signatures to the key set in FILE, which becomes no key set of yours by that."""
-    from host.pack import keyset
+    from host.pack import keyset, keyset_image
 
     raw, signature_file = keyset.read(path)
-    following = keyset.parse(raw)
-    signature_file = keyset.sign(raw, signature_file, _signers(key_names, [*keyset.current().trust, *following.trust]))
-    keyset.save(raw, signature_file, path)
+    following, image = keyset.parse(raw), keyset.read_image(path)
+    pairs = _signers(key_names, [*keyset.current().trust, *following.trust])
+    signature_file, image = keyset.sign(raw, signature_file, pairs), keyset_image.sign(image, pairs) if image else b""
+    keyset.save(raw, signature_file, image, path)
     _show_key_set(output, following, signature_file)
 
 
@@ -143,7 +145,7 @@ def key_set_trust(output: Output, path: Path) -> None:
     from host.pack import keyset
 
     raw, signature_file = keyset.read(path)
-    _show_key_set(output, keyset.install(raw, signature_file), signature_file)
+    _show_key_set(output, keyset.install(raw, signature_file, keyset.read_image(path)), signature_file)
 
 
 @command(key_set, "show")
@@ -157,6 +159,39 @@ def key_set_show(output: Output, path: Path | None) -> None:
     else:
         raw, signature_file = keyset.read(path)
         _show_key_set(output, keyset.parse(raw), signature_file)
+
+
+@command(key_set, "push")
+@port_option
+def key_set_push(output: Output, port: str | None) -> None:
+    """Have a board trust your key set from now on: sends all that are newer than the board's, one after the other."""
+    from host.board import connect
+    from host.pack import keyset
+
+    latest = keyset.current().version
+    if latest == 0:
+        raise UsageError("you have no key set to push; make one with: host key set new")
+    with connect(port) as link:
+        before = link.status()["keys"]["version"]
+        for image in keyset.images_after(before):
+            link.install_keys(image)
+        status = link.status()
+    pack = status["pack"]
+    data = {"before": before, "keys": status["keys"], "pack": pack}
+    done = f"The board trusts key set {status['keys']['version']}, before: {before}."
+    hint = "" if pack else "It has no pack that one of these keys signed: host push"
+    output.result(data, done, hint)
+
+
+def _image_for_boards(output: Output, following: KeySet) -> bytes:
+    """The key set's image, unsigned; empty, and that is said, when a board has no room for it."""
+    from host.pack import keyset_image
+
+    try:
+        return keyset_image.encode(following)
+    except UsageError as error:
+        output.note(f"Boards cannot have this key set: {error}")
+        return b""
 
 
 def _signers(names: Sequence[str], may_sign: Sequence[PublicKey]) -> list[KeyPair]:

@@ -1,7 +1,7 @@
 """Strict Ed25519: of what verifiers differ about, nothing is taken. firmware/kern/ed25519.c gives the same answers.
 
-Besides RFC 8032: S is below the group's order; the encodings of the key and of R are canonical, and neither is a point of
-small order; the equation holds as it is, not only times the cofactor. `cryptography` checks the equation, as it is.
+Besides RFC 8032: S is below the group's order; the encodings of the key and of R are canonical, and neither is a point
+of small order; the equation holds as it is, not only times the cofactor. `cryptography` checks the equation, as it is.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ file (signature.py). The next set follows the one that is trusted now by these r
 
 Installed sets are ``keyset.<version>.json`` in the user's ``keys`` folder. The highest version counts, the others are
 kept for whoever wants to know what was trusted when. Where there is none, the folder's .pub files are version 0.
+Beside a set that boards have room for lies its image for them, ``keyset.<version>.kset`` (keyset_image.py).
 """
 
 from __future__ import annotations
@@ -113,11 +114,16 @@ def accept(raw: bytes, signature_file: bytes, current: KeySet) -> KeySet:
     strangers = signature.parse(signature_file, KEYSET).keys() - known
     if strangers:
         raise current.trust.refusal(strangers)
+    require_successor(following, current)
+    return following
+
+
+def require_successor(following: KeySet, current: KeySet) -> None:
+    """Rules 4 and 5. Raises DowngradeRefused."""
     if following.version <= current.version:
         raise DowngradeRefused(f"{FILE} has version {following.version}, and {current.version} is trusted already")
     for key_id in sorted(current.trust.revoked.keys() - following.trust.revoked.keys()):
         raise DowngradeRefused(f"{FILE} no longer revokes key {key_id.hex()}: {current.trust.revoked[key_id]}")
-    return following
 
 
 def successor(
@@ -190,16 +196,43 @@ def current() -> KeySet:
     return found
 
 
-def install(raw: bytes, signature_file: bytes) -> KeySet:
-    """Trust the key set in ``raw`` from now on instead of what is trusted now. Raises what `accept` does."""
+def install(raw: bytes, signature_file: bytes, image: bytes = b"") -> KeySet:
+    """Trust the key set in ``raw`` from now on instead of what is trusted now; ``image`` is its own for boards, if any.
+
+    Raises what `accept` does, and that for an image that says something else or is not signed as the set is.
+    """
+    from host.pack import keyset_image  # it is built on this module
+
     with _locked() as folder:
-        accepted = accept(raw, signature_file, current())
+        before = current()
+        accepted = accept(raw, signature_file, before)
+        if image:
+            keyset_image.require_same(image, accepted, before.trust)
         path = keys.folder() / f"keyset.{accepted.version}.json"
-        # The signatures first: the set counts, whole, from the moment that it has its name.
-        for target, data in ((_signature_path(path), signature_file), (path, raw)):
-            _replace(target, data)
-            os.fsync(folder)
+        # The set counts, whole, from the moment that it has its name.
+        for target, data in ((_image_path(path), image), (_signature_path(path), signature_file), (path, raw)):
+            if data:
+                _replace(target, data)
+                os.fsync(folder)
         return accepted
+
+
+def images_after(version: int) -> list[bytes]:
+    """The images for boards of all installed sets with a higher version, in the order in which a board takes them.
+
+    Raises UsageError for one that was made without.
+    """
+    paths = [_image_path(path) for found, path in sorted(_installed()) if found > version]
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"there is no {path}: that key set has more keys than a board holds")
+    return [_read(path) for path in paths]
+
+
+def read_image(path: Path) -> bytes:
+    """The image for boards beside a key set's file; empty when there is none."""
+    beside = _image_path(path)
+    return _read(beside) if beside.exists() else b""
 
 
 def read(path: Path) -> tuple[bytes, bytes]:
@@ -212,11 +245,13 @@ def read(path: Path) -> tuple[bytes, bytes]:
         raise UsageError(f"{path} is no key set: {error.strerror}") from error
 
 
-def save(raw: bytes, signature_file: bytes, path: Path) -> None:
-    """Write a key set to ``path`` and its signature file beside it, for others to sign or to trust."""
+def save(raw: bytes, signature_file: bytes, image: bytes, path: Path) -> None:
+    """Write a key set to ``path``, beside it its signatures and any image for boards, for others to sign or trust."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(raw)
     _signature_path(path).write_bytes(signature_file)
+    if image:
+        _image_path(path).write_bytes(image)
 
 
 def _installed() -> Iterator[tuple[int, Path]]:
@@ -228,6 +263,10 @@ def _installed() -> Iterator[tuple[int, Path]]:
 
 def _signature_path(path: Path) -> Path:
     return path.with_name(path.name + ".sig")
+
+
+def _image_path(path: Path) -> Path:
+    return path.with_suffix(".kset")
 
 
 def _read(path: Path) -> bytes:

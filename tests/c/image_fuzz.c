@@ -1,4 +1,5 @@
-// libFuzzer's target for the board's decoder and gate: tools/fuzz.py builds and runs it. An input is a board image.
+// libFuzzer's target for the board's decoders and gate: tools/fuzz.py builds and runs it. An input is a board image, or a key
+// set if it begins like one.
 //
 // Two things would stop nearly every mutated input before it got anywhere. The signature does not here: this file has an
 // ed25519_check of its own that takes any but one of zeros, so all that is behind it sees what a thief of the
@@ -10,7 +11,7 @@
 #include "ed25519.h"
 #include "gate.h"
 #include "image_walk.h"
-#include "mbedtls/sha256.h"
+#include "sha256.h"
 
 // Of docs/board-image.md, what the mutator changes.
 #define IMAGE_SIZE_AT (8)
@@ -22,14 +23,19 @@
 
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
 
-static const struct gate_key trusted = { .id = { GATE_KEY_ID } };
+static const uint8_t key_set[] = { GATE_KEY_SET };
+static struct trusted trusted;
 static const struct gate_policy policy = {
-    .keys = &trusted, .key_count = 1, .target = GATE_TARGET, .kernel_abi = GATE_ABI, .aot_version = GATE_AOT_VERSION,
+    .trusted = &trusted, .target = GATE_TARGET, .kernel_abi = GATE_ABI, .aot_version = GATE_AOT_VERSION,
     .runtime_version = GATE_RUNTIME_VERSION, .features = GATE_FEATURES, .counter_floor = GATE_COUNTER_FLOOR,
     .max_image_size = GATE_IMAGE_SIZE, .max_private_size = GATE_PRIVATE_SIZE,
 };
 
 static volatile unsigned sink;
+
+static bool is_set(const uint8_t *data, size_t size) {
+    return size >= 4 && memcmp(data, "KSET", 4) == 0;
+}
 
 // Takes every signature with a bit set. Reads all that the real one reads.
 bool ed25519_check(const uint8_t signature[64], const uint8_t public_key[32], const uint8_t *message, uint32_t size) {
@@ -66,8 +72,7 @@ static int verify(const uint8_t *bytes, uint32_t length, struct gate_pack *pack)
 static void write_hashes(const struct image *image, uint8_t *bytes) {
     for (uint32_t i = 0; i < image->kernel_count; i++) {
         struct image_kernel kernel = image_kernel(image, i);
-        int failed = mbedtls_sha256(kernel.body, kernel.body_size, bytes + (kernel.body_sha256 - bytes), 0);
-        assert(!failed);
+        sha256(kernel.body, kernel.body_size, bytes + (kernel.body_sha256 - bytes));
     }
 }
 
@@ -80,7 +85,7 @@ static void check_that_bodies_are_hashed(const struct image *image, uint8_t *byt
     assert(result == KERN_HASH_MISMATCH);
 }
 
-static void fuzz(uint8_t *bytes, uint32_t length) {
+static void fuzz_image(uint8_t *bytes, uint32_t length) {
     struct image image;
     struct gate_pack pack;
     const char *field = NULL;
@@ -101,6 +106,49 @@ static void fuzz(uint8_t *bytes, uint32_t length) {
         check_that_bodies_are_hashed(&image, bytes);
     }
 }
+
+// ---- key sets ----
+
+static bool all_zero(const struct keyset *set) {
+    static const struct keyset none;
+    return memcmp(set, &none, sizeof(none)) == 0;
+}
+
+static void walk_set(const struct keyset *set, const uint8_t *bytes, uint32_t length) {
+    uint8_t id[KEYSET_ID_SIZE];
+    assert(set->bytes == bytes && set->size == length && set->signed_size <= length && set->size <= KEYSET_MAX_SIZE);
+    assert(set->threshold >= 1 && set->threshold <= set->key_count && set->key_count <= KEYSET_MAX_KEYS);
+    assert(set->signed_size + set->signature_count * KEYSET_SIGNATURE_SIZE == length);
+    for (uint32_t i = 0; i < set->revoked_count; i++) {
+        assert(keyset_revokes(set, keyset_revoked(set, i)));
+    }
+    for (uint32_t i = 0; i < set->key_count; i++) {
+        keyset_key_id(set, i, id);
+        assert(!keyset_revokes(set, id));
+    }
+}
+
+// A following set is accepted only with a higher version, and when it revokes all that was revoked.
+static void fuzz_set(const uint8_t *bytes, uint32_t length) {
+    struct keyset opened, next;
+    const char *field = NULL;
+    bool well_formed = keyset_open(&opened, bytes, length) == KERN_OK;
+    int result = keyset_accept(&trusted, bytes, length, &next, &field);
+    assert(field != NULL && (result == KERN_MALFORMED_PACK) == !well_formed && (result == KERN_OK) == !all_zero(&next));
+    assert(well_formed || all_zero(&opened));
+    if (well_formed) {
+        walk_set(&opened, bytes, length);
+    }
+    if (result == KERN_OK) {
+        walk_set(&next, bytes, length);
+        assert(next.version > trusted.set.version && next.signature_count >= 1);
+        for (uint32_t i = 0; i < trusted.set.revoked_count; i++) {
+            assert(keyset_revokes(&next, keyset_revoked(&trusted.set, i)));
+        }
+    }
+}
+
+// ---- mutating images ----
 
 static uint32_t get(const uint8_t *p, size_t bytes) {
     uint32_t value = 0;
@@ -169,6 +217,9 @@ static size_t repeat_element(uint8_t *data, size_t size, size_t max_size, unsign
 // so that field is kept true but for one mutation in 16; one in 8 makes a list longer, for which too many fields would
 // have to change at once. The rest the fuzzer finds out: it sees what the decoder compares its numbers with.
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed) {
+    if (is_set(data, size)) {
+        return LLVMFuzzerMutate(data, size, max_size);
+    }
     size_t lengthened = seed % 8 == 1 ? repeat_element(data, size, max_size, seed / 8) : 0;
     if (lengthened != 0) {
         return lengthened;
@@ -181,13 +232,25 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
     return size;
 }
 
+int LLVMFuzzerInitialize(int *argc, char ***argv) {
+    (void)argc;
+    (void)argv;
+    int result = keyset_open(&trusted.set, key_set, sizeof(key_set));
+    assert(result == KERN_OK);
+    return 0;
+}
+
 // The input in a block of exactly its length: a sanitizer sees any byte read beyond it.
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     uint8_t *bytes = malloc(size);
     if (size > 0) {
         memcpy(bytes, data, size);
     }
-    fuzz(bytes, (uint32_t)size);
+    if (is_set(bytes, size)) {
+        fuzz_set(bytes, (uint32_t)size);
+    } else {
+        fuzz_image(bytes, (uint32_t)size);
+    }
     free(bytes);
     return 0;
 }

@@ -7,14 +7,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from host.errors import PackError
+from host.pack import keyset_image
 from host.pack.image import Gate, verify_image
-from host.pack.keys import KeyPair, PublicKey
+from host.pack.keys import KeyPair, PublicKey, Trust
+from host.pack.keyset import KeySet
 
 FOLDER = Path(__file__).parent
 OK = "OK"
@@ -29,8 +31,15 @@ def _key(name: str, seed: bytes) -> KeyPair:
 KEYS = {
     "test": _key("test", b"TEST ONLY: signs tests/vectors !"),
     "stranger": _key("stranger", b"TEST ONLY: a key nobody trusts !"),
+    **{name: _key(name, f"TEST ONLY: {name:>19} !".encode()) for name in ["second", "third", "fourth", "lost"]},
 }
-TRUSTED = [KEYS["test"].public]
+TRUSTED = Trust((KEYS["test"].public,), 1, {KEYS["lost"].public.key_id: "left on a train"})
+KEY_SET = KeySet(
+    3, replace(TRUSTED, keys=tuple(KEYS[name].public for name in ["test", "second", "third"]), threshold=2)
+)
+"""Whom a board trusts that gets key_sets.json, and the images too: for them it says what ``TRUSTED`` does."""
+SUPERSEDED = KeySet(2, Trust((KEYS["third"].public,), 1, {KEYS[name].public.key_id: "" for name in ["second", "lost"]}))
+"""What some boards have besides: it revokes a key of ``KEY_SET``."""
 GATE = Gate(
     target="thumbv6m-soft",
     runtime_version="0.1.0",
@@ -47,16 +56,47 @@ class Vector:
     name: str
     data: bytes
     expect: str
-    trusted_keys: list[PublicKey]
     gate: Gate
 
 
 def load() -> list[Vector]:
     """Every vector, with its bytes as a board would get them."""
     return [
-        Vector(entry["name"], _bytes(entry), entry["expect"], TRUSTED, GATE)
+        Vector(entry["name"], _bytes(entry), entry["expect"], GATE)
         for entry in json.loads((FOLDER / "vectors.json").read_text())
     ]
+
+
+@dataclass(frozen=True)
+class KeySetVector:
+    """A key set's image, and what a board with ``KEY_SET`` answers to it; one with ``SUPERSEDED`` too if it says so."""
+
+    name: str
+    data: bytes
+    superseded: bool
+    expect: str
+
+
+def key_sets() -> list[KeySetVector]:
+    """Every case of key_sets.json, which generate_key_sets.py writes."""
+    return [
+        KeySetVector(entry["name"], bytes.fromhex(entry["data"]), entry["superseded"], entry["expect"])
+        for entry in json.loads((FOLDER / "key_sets.json").read_text())
+    ]
+
+
+def key_set_answer(data: bytes, superseded: bool = False) -> str:
+    """What the decoder in Python says to a key set's image: ``OK`` or the error's name."""
+    current = KEY_SET
+    if superseded:
+        revoked = {**SUPERSEDED.trust.revoked, **KEY_SET.trust.revoked}
+        left = tuple(key for key in KEY_SET.trust if key.key_id not in revoked)
+        current = KeySet(KEY_SET.version, Trust(left, KEY_SET.trust.threshold, revoked))
+    try:
+        keyset_image.accept(data, current)
+    except PackError as error:
+        return type(error).__name__
+    return OK
 
 
 @dataclass(frozen=True)
@@ -87,6 +127,13 @@ def answer(data: bytes) -> str:
     except PackError as error:
         return type(error).__name__
     return OK
+
+
+def flipped(data: bytes, bit: int) -> bytes:
+    """``data`` with that bit another one."""
+    changed = bytearray(data)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
 
 
 def sign(data: bytes, key: KeyPair) -> bytes:

@@ -201,6 +201,9 @@ def _without_signing() -> Iterator[Step]:
     stranger = KEYS["stranger"].public.key_id
     yield _vector("signed by a key that is not trusted", "small", "NoTrustedKey", (40, stranger), sign="stranger")
     yield _vector("key id that is nobody's", "small", "NoTrustedKey", (40, bytes(8)))
+    lost = KEYS["lost"].public.key_id
+    yield _vector("signed by a revoked key", "small", "KeyRevoked", (40, lost), sign="lost")
+    yield _vector("a revoked key's id", "small", "KeyRevoked", (40, lost))
     yield _vector("signed by another key than it names", "small", "BadSignature", sign="stranger")
     yield _vector("signature of zeros", "small", "BadSignature", (_table_end("small"), bytes(64)))
     yield _vector("signature of ones", "small", "BadSignature", (_table_end("small"), b"\xff" * 64))

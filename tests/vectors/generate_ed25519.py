@@ -1,8 +1,8 @@
 """Writes ed25519.json beside it: ``python tests/vectors/generate_ed25519.py``. The same bytes every time.
 
-The curve is written from its definition, in affine coordinates and Python's integers, and shares no code with what it is to
-test. Each case is built to fail in one way only where that can be: the equation holds and the encoding is another one, or the
-encoding is right and the equation holds but for the cofactor.
+The curve is written from its definition, in affine coordinates and Python's integers, and shares no code with what it
+is to test. Each case is built to fail in one way only where that can be: the equation holds and the encoding is another
+one, or the encoding is right and the equation holds but for the cofactor.
 """
 
 from __future__ import annotations
@@ -237,8 +237,10 @@ def mixed_order() -> Iterator[Case]:
     honest, r = times(SCALAR, BASE), times(NONCE, BASE)
     for order in range(1, 8):
         for what, key_part, r_part in (
-            ("key", TORSION[order], NEUTRAL), ("R", NEUTRAL, TORSION[order]), ("key and R", TORSION[order], TORSION[order]),
-        ):  # fmt: skip
+            ("key", TORSION[order], NEUTRAL),
+            ("R", NEUTRAL, TORSION[order]),
+            ("key and R", TORSION[order], TORSION[order]),
+        ):
             key, shifted = encode(add(honest, key_part)), encode(add(r, r_part))
             if what != "R":
                 yield crooked(f"{what} with a part of order {order}", "", key, SCALAR, shifted, NONCE, NEUTRAL)
