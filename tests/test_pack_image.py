@@ -90,8 +90,8 @@ def test_vectors_are_what_the_generator_writes() -> None:
 
 def test_vectors_cover_every_error_that_a_gate_gives() -> None:
     expected = {
-        "OK", "MalformedPack", "NoTrustedKey", "KeyRevoked", "BadSignature", "HashMismatch", "WrongTarget", "KernelAbiMismatch",
-        "AotVersionMismatch", "RuntimeTooOld", "RuntimeTooNew", "DowngradeRefused", "PackTooLarge",
+        "OK", "MalformedPack", "NoTrustedKey", "KeyRevoked", "BadSignature", "HashMismatch", "WrongTarget",
+        "KernelAbiMismatch", "AotVersionMismatch", "RuntimeTooOld", "RuntimeTooNew", "DowngradeRefused", "PackTooLarge",
     }  # fmt: skip
     assert {vector.expect for vector in vectors.load()} == expected
 

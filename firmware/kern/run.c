@@ -163,7 +163,7 @@ static mp_obj_t bound_call(mp_obj_t self_in, size_t n_args, size_t n_kw, const m
     mp_arg_check_num(n_args, n_kw, 0, 0, false);
     kern_check_free();
     if (self->generation != kern_pack_generation()) {
-        kern_raise(KERN_NO_SUCH_KERNEL, MP_ERROR_TEXT("another pack was installed: bind again"));
+        kern_raise(KERN_NO_SUCH_KERNEL, MP_ERROR_TEXT("another pack or key set was installed: bind again"));
     }
     if (self->native != NULL) {
         struct image_kernel kernel = image_kernel(&self->pack->image, self->index);
