@@ -19,7 +19,7 @@ from host.board import Board, connect
 from host.emulator import EmulatedBoard
 from host.errors import NoSuchKernel
 from host.firmware_variants import BENCH, VARIANTS
-from host.pack import Pack, build_pack, keys
+from host.pack import Pack, build_pack, keys, keyset
 from host.pack.spec import KernelSpec, Tensor
 
 Report = Callable[[str], None]
@@ -89,10 +89,13 @@ class CallCost:
 
 @dataclass(frozen=True)
 class Costs:
-    """One run's figures. ``sizes`` is flash and RAM, in bytes, of each part of the firmware."""
+    """One run's figures. ``verify`` is cycles that the pack's first use after a reset takes more than any other,
+    ``sizes`` flash and RAM, in bytes, of each part of the firmware.
+    """
 
     board: str
     pack: str
+    verify: float
     kernels: tuple[KernelCost, ...]
     calls: CallCost
     sizes: Mapping[str, Any]
@@ -104,20 +107,23 @@ def run_bench(board: Board, pack: Pack, report: Report) -> Costs:
     Raises NoPack or UsageError when another pack is active, for it could not be put back.
     """
     status = board.require_pack(pack)
+    report("the verification of the pack")
+    board.soft_reset()
     board.exec(_AGENT.read_text())
+    verify = float(board.eval("verify_cycles()"))
     kernels = tuple(_kernel_cost(board, spec, report) for spec in pack.kernels.values())
     report("calls of an empty kernel")
     with _empty_kernel(board, pack, status["target"], status["pack"]["counter"]):
         calls = CallCost(**board.eval(f"call_cycles({_CALLS})", _TIMEOUT))
     sizes = firmware.size_report(boards.load(status["board"]), VARIANTS[status["variant"]])
-    return Costs(status["board"], f"{pack.name} {pack.version}", kernels, calls, sizes)
+    return Costs(status["board"], f"{pack.name} {pack.version}", verify, kernels, calls, sizes)
 
 
 @contextmanager
 def bench_board(name: str, pack: Pack) -> Iterator[EmulatedBoard]:
     """An emulated board of its own, with firmware of the bench variant, on which ``pack`` is active."""
     facts = boards.load(name)
-    built = firmware.build_firmware(facts, keys.public_keys(), BENCH)
+    built = firmware.build_firmware(facts, keyset.current(), BENCH)
     with (
         tempfile.TemporaryDirectory() as folder,
         EmulatedBoard(name, flash=Path(folder) / "flash.bin", instance="bench") as emulated,

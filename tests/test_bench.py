@@ -42,6 +42,8 @@ def test_bench_measures_every_kernel_and_puts_the_pack_back(cli: RunHost, emulat
     assert list(in_python) == ["rope_f32", "rmsnorm_f32", "swiglu_f32"]
     assert all(kernel["micropython"] > max(kernel["aot"], kernel["native"]) for kernel in in_python.values())
     assert told["calls"]["engine"] < told["calls"]["bind"] < told["calls"]["op_out"]
+    # 200 ms at 125 MHz.
+    assert 1_000_000 < told["verify"] < 25_000_000
     assert told["sizes"]["total"]["flash"] > told["sizes"]["WAMR"]["flash"] > 0
     with connect(port) as board:
         after = board.status()["pack"]

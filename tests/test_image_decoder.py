@@ -19,7 +19,7 @@ from vectors import FOLDER, GATE, KEYS, OK, Vector, generate_key_sets
 
 from host import boards, firmware_files, parts
 from host.pack import keyset_image
-from host.pack.image import Gate, version_number
+from host.pack.image import Gate
 
 ROOT = Path(__file__).resolve().parent.parent
 KERN = ROOT / "firmware" / "kern"
@@ -68,7 +68,7 @@ def check(build_with_crypto: Callable[[str, Sequence[str]], Path]) -> Check:
     program = build_with_crypto("gate_check", ["image.c", "gate.c", "keyset.c", "layout.c"])
 
     def answers(cases: Iterable[Vector]) -> list[str]:
-        data = b"".join(_request(case) for case in cases)
+        data = b"".join(map(vectors.gate_request, cases))
         result = subprocess.run([program], input=data, capture_output=True, check=False)
         assert result.returncode == 0, result.stderr.decode()[-3000:]
         return [line.split(" ")[0] for line in result.stdout.decode().splitlines()]
@@ -79,13 +79,6 @@ def check(build_with_crypto: Callable[[str, Sequence[str]], Path]) -> Check:
 def _run(command: Sequence[str | Path]) -> None:
     result = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-3000:]
-
-
-def _request(case: Vector) -> bytes:
-    gate, key_set = case.gate, keyset_image.encode(vectors.KEY_SET).hex()
-    limits = f"{gate.security_counter} {gate.slot_size} {gate.kernel_page}"
-    line = f"{len(case.data)} {key_set} {gate.target} {version_number(gate.runtime_version)} {limits}\n"
-    return line.encode() + case.data
 
 
 def _vector(data: bytes, gate: Gate = GATE) -> Vector:
@@ -161,14 +154,12 @@ def test_signatures_get_the_verdict_that_they_name(build_with_crypto: Callable[[
 def check_sets(build_with_crypto: Callable[[str, Sequence[str]], Path]) -> Callable[..., list[str]]:
     """The C decoder's answer to each key set."""
     program = build_with_crypto("keyset_check", ["keyset.c"])
-    current, superseded = (keyset_image.encode(key_set).hex() for key_set in (vectors.KEY_SET, vectors.SUPERSEDED))
 
     def answers(cases: Iterable[bytes], with_superseded: bool = False) -> list[str]:
-        second = superseded if with_superseded else "-"
-        lines = "".join(f"{current} {second} {data.hex() or '-'}\n" for data in cases)
-        result = subprocess.run([program], input=lines, capture_output=True, text=True, check=False)
-        assert result.returncode == 0, result.stderr[-3000:]
-        return [line.split(" ")[0] for line in result.stdout.splitlines()]
+        data = b"".join(vectors.key_set_request(data, with_superseded) for data in cases)
+        result = subprocess.run([program], input=data, capture_output=True, check=False)
+        assert result.returncode == 0, result.stderr.decode()[-3000:]
+        return [line.split(" ")[0] for line in result.stdout.decode().splitlines()]
 
     return answers
 

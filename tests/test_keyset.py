@@ -16,7 +16,7 @@ import vectors
 from hypothesis import given, settings
 
 from host import errors, firmware_files
-from host.pack import keys, keyset, signature
+from host.pack import keys, keyset, keyset_image, signature
 from host.pack.keys import KeyPair, PublicKey, Trust
 from host.pack.keyset import KeySet
 from host.pack.signature import KEYSET
@@ -391,6 +391,55 @@ def test_of_two_sets_that_would_follow_one_does(folder: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         (winner,) = [found for found in pool.map(install, offers) if found]
     assert keyset.current() == winner
+
+
+# ---- for boards -----------------------------------------------------------------------------------
+
+
+def image_of(key_set: KeySet, *pairs: KeyPair) -> bytes:
+    return keyset_image.sign(keyset_image.encode(key_set), pairs)
+
+
+def test_an_image_says_what_the_key_set_does_and_comes_back_from_its_bytes() -> None:
+    decoded = keyset_image.decode(image_of(NEXT, B, C))
+    assert (decoded.key_set.version, decoded.key_set.trust.threshold) == (NEXT.version, NEXT.trust.threshold)
+    assert decoded.key_set.trust.by_id.keys() == NEXT.trust.by_id.keys()
+    assert decoded.key_set.trust.revoked.keys() == NEXT.trust.revoked.keys()
+    assert decoded.signatures.keys() == {B.public.key_id, C.public.key_id}
+    assert keyset_image.sign(image_of(NEXT, B), [C]) == image_of(NEXT, C, B)
+
+
+def test_what_a_board_has_no_room_for_gets_no_image() -> None:
+    nine = [vectors._key(str(index), bytes([index]) * 32) for index in range(9)]
+    lost = {vectors._key(str(index), bytes([index]) * 32): "x" for index in range(65)}
+    for key_set in (make(1, *nine), make(1, A, revoked=lost), KeySet(0, Trust(()))):
+        with pytest.raises(errors.UsageError, match="a board holds 1 to 8 trusted and up to 64 revoked"):
+            keyset_image.encode(key_set)
+
+
+BAD_IMAGES: dict[str, tuple[Callable[[], bytes], type[errors.PackError]]] = {
+    "of another set": (lambda: image_of(make(4, B, C, revoked={LOST: "x"}), B, C), errors.MalformedPack),
+    "not signed": (lambda: image_of(NEXT), errors.NoTrustedKey),
+    "signed by too few": (lambda: image_of(NEXT, B), errors.NoTrustedKey),
+    "signed by a stranger too": (lambda: image_of(NEXT, B, C, E), errors.NoTrustedKey),
+    "changed": (lambda: vectors.flipped(image_of(NEXT, B, C), 8 * 200), errors.BadSignature),
+    "cut": (lambda: image_of(NEXT, B, C)[:-1], errors.MalformedPack),
+}
+
+
+@pytest.mark.parametrize("name", BAD_IMAGES)
+def test_a_key_set_with_a_bad_image_is_not_installed(folder: Path, name: str) -> None:
+    make_bad, error = BAD_IMAGES[name]
+    keyset.install(*signed(CURRENT, A, B))
+    before = contents(folder)
+    with pytest.raises(error):
+        keyset.install(*by(B, C), make_bad())
+    assert contents(folder) == before
+    keyset.install(*by(B, C), image_of(NEXT, B, C))
+    assert keyset.images_after(3) == [image_of(NEXT, B, C)]
+    assert keyset.images_after(4) == []
+    with pytest.raises(errors.UsageError, match=r"no .*keyset\.3\.kset"):
+        keyset.images_after(0)
 
 
 # ---- commands -------------------------------------------------------------------------------------

@@ -164,6 +164,8 @@ def _bench_tables(costs: Costs) -> list[RenderableType]:
             rows=[(name, _rounded(cycles)) for name, cycles in rows],
         ),
         "",
+        table("the pack's verification", "cycles>", rows=[("at its first use after a reset", _rounded(costs.verify))]),
+        "",
         sizes_table(costs.sizes),
     ]
 

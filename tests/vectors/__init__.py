@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from host.errors import PackError
 from host.pack import keyset_image
-from host.pack.image import Gate, verify_image
+from host.pack.image import Gate, verify_image, version_number
 from host.pack.keys import KeyPair, PublicKey, Trust
 from host.pack.keyset import KeySet
 
@@ -118,6 +118,20 @@ def signatures() -> list[Signature]:
         )
         for entry in json.loads((FOLDER / "ed25519.json").read_text())
     ]
+
+
+def gate_request(case: Vector) -> bytes:
+    """What tests/c/gate_check.c reads."""
+    gate, key_set = case.gate, keyset_image.encode(KEY_SET).hex()
+    limits = f"{gate.security_counter} {gate.slot_size} {gate.kernel_page}"
+    line = f"{len(case.data)} {key_set} {gate.target} {version_number(gate.runtime_version)} {limits}\n"
+    return line.encode() + case.data
+
+
+def key_set_request(data: bytes, superseded: bool) -> bytes:
+    """What tests/c/keyset_check.c reads."""
+    second = keyset_image.encode(SUPERSEDED).hex() if superseded else "-"
+    return f"{keyset_image.encode(KEY_SET).hex()} {second} {data.hex() or '-'}\n".encode()
 
 
 def answer(data: bytes) -> str:
