@@ -124,7 +124,7 @@ def _policy() -> list[str]:
     """The tests' gate, as the target wants it: macros."""
     gate = vectors.GATE
     values: dict[str, object] = {
-        "KEY_SET": ",".join(str(byte) for byte in keyset_image.encode(vectors.TRUSTED)),
+        "KEY_SET": ",".join(str(byte) for byte in keyset_image.encode(vectors.KEY_SET)),
         "TARGET": f'"{gate.target}"',
         "ABI": gate.abi_version,
         "AOT_VERSION": gate.aot_version,

@@ -118,6 +118,7 @@ static void walk_set(const struct keyset *set, const uint8_t *bytes, uint32_t le
     uint8_t id[KEYSET_ID_SIZE];
     assert(set->bytes == bytes && set->size == length && set->signed_size <= length && set->size <= KEYSET_MAX_SIZE);
     assert(set->threshold >= 1 && set->threshold <= set->key_count && set->key_count <= KEYSET_MAX_KEYS);
+    assert(set->revoked_count <= KEYSET_MAX_REVOKED && set->signature_count <= KEYSET_MAX_SIGNATURES);
     assert(set->signed_size + set->signature_count * KEYSET_SIGNATURE_SIZE == length);
     for (uint32_t i = 0; i < set->revoked_count; i++) {
         assert(keyset_revokes(set, keyset_revoked(set, i)));
