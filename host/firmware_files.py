@@ -161,9 +161,9 @@ def monocypher(source: Path) -> str:
     changes = [
         (
             r"(?m)^static void fe_mul\(fe h, const fe f, const fe g\)$",
-            "static void unrolled_mul(fe h, const fe f, const fe g)",
+            "static inline void unrolled_mul(fe h, const fe f, const fe g)",
         ),
-        (r"(?m)^static void fe_sq\(fe h, const fe f\)$", "static void unrolled_sq(fe h, const fe f)"),
+        (r"(?m)^static void fe_sq\(fe h, const fe f\)$", "static inline void unrolled_sq(fe h, const fe f)"),
         (r"(?m)^// Decodes a field element from a byte buffer.$", r'#include "field.h"\n\g<0>'),
     ]
     return _changed(source, changes)

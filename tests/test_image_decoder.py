@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import vectors
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from numpy.typing import NDArray
 from vectors import FOLDER, GATE, KEYS, OK, Vector, generate_key_sets
 
@@ -37,6 +38,8 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
     (folder / "kern_errors.h").write_text(firmware_files.errors_header())
     (folder / "kern_dtypes.h").write_text(firmware_files.dtypes_header())
     (folder / "kern_board.h").write_text(firmware_files.board_header(board, "0.1.0"))
+    source = parts.path("monocypher") / "src" / "monocypher.c"
+    (folder / "monocypher.c").write_text(firmware_files.monocypher(source))
 
     def compile(
         program: str, sources: Sequence[str], third_party: Sequence[Path] = (), flags: Sequence[str] = ()
@@ -55,9 +58,9 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
 
 @pytest.fixture(scope="session")
 def build_with_crypto(build: Build) -> Callable[[str, Sequence[str]], Path]:
-    """`build`, with Ed25519 and SHA-256."""
+    """`build`, with Ed25519, in the field arithmetic of the firmware, and SHA-256."""
     monocypher = parts.path("monocypher") / "src"
-    flags = [f"-I{monocypher}", f"-I{monocypher / 'optional'}"]
+    flags = [f"-I{path}" for path in (KERN / "crypto", monocypher, monocypher / "optional")]
     third_party = [monocypher / "optional" / "monocypher-ed25519.c"]
     return lambda program, sources: build(program, [*sources, "ed25519.c", "sha256.c"], third_party, flags)
 
@@ -142,12 +145,33 @@ def test_signatures_get_the_verdict_that_they_name(build_with_crypto: Callable[[
     """tests/vectors/ed25519.json: RFC 8032's own, and everything that verifiers differ about."""
     cases = vectors.signatures()
     program = build_with_crypto("ed25519_check", [])
-    lines = "".join(f"{case.key.hex()} {case.signature.hex()} {case.message.hex() or '-'}\n" for case in cases)
+    answers = _verdicts(program, ((case.key, case.signature, case.message) for case in cases))
+    wrong = [case.name for case, good in zip(cases, answers, strict=True) if good != (case.why == "")]
+    assert not wrong
+
+
+def test_good_signatures_are_taken_and_a_changed_bit_is_refused(
+    build_with_crypto: Callable[[str, Sequence[str]], Path],
+) -> None:
+    """Random keys and messages, signed by the cryptography package."""
+    rng = random.Random(1)
+    cases = []
+    for _ in range(500):
+        key = Ed25519PrivateKey.from_private_bytes(rng.randbytes(32))
+        message = rng.randbytes(rng.randrange(300))
+        signature = key.sign(message)
+        changed = bytearray(signature)
+        changed[rng.randrange(64)] ^= 1 << rng.randrange(8)
+        cases += [(key.public_key().public_bytes_raw(), either, message) for either in (signature, bytes(changed))]
+    assert _verdicts(build_with_crypto("ed25519_check", []), cases) == [True, False] * 500
+
+
+def _verdicts(program: Path, cases: Iterable[tuple[bytes, bytes, bytes]]) -> list[bool]:
+    """Whether ed25519_check takes each key, signature and message."""
+    lines = "".join(f"{key.hex()} {signature.hex()} {message.hex() or '-'}\n" for key, signature, message in cases)
     result = subprocess.run([program], input=lines, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-3000:]
-    answers = result.stdout.splitlines()
-    wrong = [case.name for case, got in zip(cases, answers, strict=True) if (got == OK) != (case.why == "")]
-    assert not wrong
+    return [answer == OK for answer in result.stdout.splitlines()]
 
 
 @pytest.fixture(scope="session")

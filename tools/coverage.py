@@ -55,12 +55,14 @@ def measure(folder: Path) -> dict[str, tuple[int, int]]:
     (folder / "kern_errors.h").write_text(firmware_files.errors_header())
     (folder / "kern_dtypes.h").write_text(firmware_files.dtypes_header())
     (folder / "kern_board.h").write_text(firmware_files.board_header(boards.load("rpi_pico"), "0.1.0"))
+    source = parts.path("monocypher") / "src" / "monocypher.c"
+    (folder / "monocypher.c").write_text(firmware_files.monocypher(source))
     return {name: count for program in programs() for name, count in _measure(program, folder).items()}
 
 
 def _measure(program: Program, folder: Path) -> dict[str, tuple[int, int]]:
     monocypher = parts.path("monocypher") / "src"
-    includes = [f"-I{path}" for path in (KERN, folder, monocypher, monocypher / "optional")]
+    includes = [f"-I{path}" for path in (KERN, folder, KERN / "crypto", monocypher, monocypher / "optional")]
     instrument = ["-std=c11", "-O1", "-fprofile-instr-generate", "-fcoverage-mapping"]
     sources = [HARNESS / f"{program.name}.c", *(KERN / name for name in program.sources)]
     if "ed25519.c" in program.sources:

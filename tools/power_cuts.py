@@ -28,7 +28,7 @@ from host import boards, firmware, pack, project
 from host.board import Board, connect
 from host.emulator import EmulatedBoard
 from host.errors import CheckFailed, DowngradeRefused, HostError, NoDevice
-from host.pack import keys
+from host.pack import keys, keyset
 from host.pack.image import decode_image, encode_image
 
 Outcome = Literal["undone", "half", "done"]
@@ -209,7 +209,7 @@ def main() -> int:
         os.environ["HOST_STATE_DIR"] = folder
         try:
             signing = keys.default_or_create()
-            uf2 = firmware.build_firmware(boards.load("rpi_pico"), keys.public_keys()).uf2
+            uf2 = firmware.build_firmware(boards.load("rpi_pico"), keyset.current()).uf2
             built = pack.build_pack(project.root() / "kernels_aot", project.build_dir() / "packs", signing)
             bench = Bench(Path(folder), uf2, pack.Pack.open(built).image("thumbv6m-soft"))
             cases = list(every_case(bench, arguments.pairs))
