@@ -71,8 +71,18 @@ def test_a_view_can_be_written_and_given_to_kernels_when_its_tensor_is_gone(repl
 
 
 def test_there_is_no_freeing_a_tensor_that_is_in_use(repl: Board) -> None:
-    with pytest.raises(BoardError, match="no attribute '__del__'"):
-        repl.exec("kern.tensor((4,)).__del__()")
+    """Not even by calling what the garbage collector calls."""
+    repl.exec("t = kern.tensor((4,), data=[1, 2, 3, 4]); t.__del__(); kern.tensor((4,))")
+    assert repl.eval("t.tolist()") == [1, 2, 3, 4]
+
+
+def test_what_is_free_after_a_collection_is_used_from_its_start(repl: Board) -> None:
+    """Else a tensor that lies above garbage splits the arena for as long as it is there."""
+    before = arena_free(repl)
+    repl.exec("garbage = kern.tensor((20000,), 'u8'); del garbage")
+    repl.exec("gc.collect(); x = kern.tensor((16,), 'u8')")
+    room = before - 16
+    assert repl.eval(f"kern.tensor(({room},), 'u8').nbytes") == room
 
 
 def test_memory_error_tells_what_is_free_after_collection(repl: Board) -> None:
@@ -125,7 +135,7 @@ small, large = list(beside(1)), list(beside(64))
 """)
     small, large = repl.eval("(small, large)")
     for one, other in zip(small, large, strict=True):
-        assert abs(one - other) < 1000, "a copy of 16 KB takes over 8000 cycles"
+        assert abs(one - other) < 4000, "a copy of 16 KB takes over 8000 cycles"
 
 
 def test_random_use_leaves_nothing_behind(repl: Board) -> None:

@@ -9,6 +9,8 @@
 #define BLOCKS_PER_BYTE (4) // of the allocation table, which has two bits for each block, 0 for a free one
 #define WORDS_PER_BLOCK (MICROPY_BYTES_PER_GC_BLOCK / sizeof(void *))
 
+static bool stale; // a Tensor was collected since the last sweep
+
 static void mark(void *const *words) {
     for (void *const *word = words; word < words + WORDS_PER_BLOCK; word++) {
         uint32_t offset = arena_offset(*word);
@@ -33,10 +35,18 @@ static void collect(void) {
     }
     mp_thread_recursive_mutex_unlock(&MP_STATE_MEM(gc_mutex));
     arena_sweep();
+    stale = false;
+}
+
+void kern_arena_stale(void) {
+    stale = true;
 }
 
 void *kern_arena_alloc(uint32_t size) {
     kern_check_free();
+    if (stale) {
+        collect(); // before the first fit: what is placed above garbage stays there
+    }
     uint32_t offset = arena_alloc(size);
     if (offset == ARENA_NONE) {
         gc_collect();

@@ -73,6 +73,9 @@ MP_DECLARE_CONST_FUN_OBJ_KW(kern_tensor_obj);
 // address. Raises MemoryError, and RuntimeError while kern_check_free does.
 void *kern_arena_alloc(uint32_t size);
 
+// A Tensor has been collected: the next kern_arena_alloc looks what is free.
+void kern_arena_stale(void);
+
 // Garbage does not count as used unless the heap still has it. Raises as kern_check_free does.
 uint32_t kern_arena_free_bytes(void);
 

@@ -18,7 +18,7 @@ kern_tensor_obj_t *kern_tensor_new(const struct layout_dtype *dtype, const uint3
         }
         mp_raise_ValueError(MP_ERROR_TEXT("shape too large"));
     }
-    kern_tensor_obj_t *self = mp_obj_malloc_var(kern_tensor_obj_t, dims, uint32_t, rank, &kern_type_Tensor);
+    kern_tensor_obj_t *self = mp_obj_malloc_var_with_finaliser(kern_tensor_obj_t, uint32_t, rank, &kern_type_Tensor);
     self->nbytes = nbytes;
     self->dtype = dtype;
     self->rank = rank;
@@ -245,8 +245,17 @@ static mp_int_t tensor_get_buffer(mp_obj_t self_in, mp_buffer_info_t *bufinfo, m
     return 0;
 }
 
+// Called by the garbage collector. The block stays until nothing else points into it.
+static mp_obj_t tensor_del(mp_obj_t self) {
+    (void)self;
+    kern_arena_stale();
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(tensor_del_obj, tensor_del);
+
 static const mp_rom_map_elem_t tensor_locals_dict_table[] = {
     { MP_ROM_QSTR(MP_QSTR_tolist), MP_ROM_PTR(&tensor_tolist_obj) },
+    { MP_ROM_QSTR(MP_QSTR___del__), MP_ROM_PTR(&tensor_del_obj) },
 };
 static MP_DEFINE_CONST_DICT(tensor_locals_dict, tensor_locals_dict_table);
 
