@@ -132,6 +132,16 @@ class EmulatedBoard(instances.Running):
         """
         self._command("cut", operation=operation, outcome=outcome, seed=seed)
 
+    def jump_clock(self, microseconds: int, least: int = 1, most: int = 1, seed: int = 1) -> None:
+        """Let the board's clock jump ahead by ``microseconds`` again and again: each time after ``least`` to ``most``
+        processor cycles, drawn from ``seed`` (not 0), so that what it makes due comes between any two instructions.
+
+        It goes on until a reset, or until it is called with 0. Cycle counts do not jump.
+        """
+        if not 1 <= least <= most or not 1 <= seed < 1 << 31:
+            raise ValueError(f"no jumps after {least} to {most} cycles from seed {seed}")
+        self._command("jump", seed=seed, nanos=microseconds * 1000, least=least, most=most)
+
     # ---- buttons and cable ----
 
     def reset(self) -> None:
@@ -169,7 +179,9 @@ class EmulatedBoard(instances.Running):
         return int(self.counters()["cycles"])
 
     def counters(self) -> Event:
-        """``cycles``, ``nanos`` (board time), ``flash_operations`` and ``hard_faults`` since power-up."""
+        """``cycles``, ``nanos`` (board time), ``flash_operations`` and ``hard_faults`` since power-up; ``jumps`` of the
+        clock since the last reset.
+        """
         answer: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._do(lambda: self._ask(answer))
         try:

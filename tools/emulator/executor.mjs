@@ -23,6 +23,7 @@ export function createExecutor(mcu, { onRomTrap, onHardFault, profiler }) {
   let elapsed = 0; // cycles since the clock was last brought up to date
   let owed = 0; // cycles of exception entries, which the clock has not seen yet
   let attention = false; // something happened that the block loop must look at before it goes on
+  let jumps = null; // of the clock: see jumpClock
 
   // rp2040js's exception entry and return see the flags and the memory through the core
   Object.defineProperties(core, {
@@ -204,19 +205,49 @@ export function createExecutor(mcu, { onRomTrap, onHardFault, profiler }) {
     advance(elapsed);
   }
 
+  /** From now on, the clock jumps by `nanos` after every `least` to `most` cycles: in between any two instructions. */
+  function jumpClock({ seed, nanos, least, most }) {
+    jumps = { state: seed, nanos, least, span: most - least + 1, next: 0, count: jumps?.count ?? 0 };
+    planJump();
+  }
+
+  function planJump() {
+    jumps.state ^= jumps.state << 13;
+    jumps.state ^= jumps.state >>> 17;
+    jumps.state ^= jumps.state << 5;
+    jumps.next = core.cycles + jumps.least + (jumps.state >>> 0) % jumps.span;
+  }
+
+  /** Jumps if it is time; returns how many cycles it is to the next jump. */
+  function cyclesToJump() {
+    if (jumps === null || jumps.nanos === 0) {
+      return Infinity;
+    }
+    if (core.cycles >= jumps.next) {
+      jumps.count++;
+      clock.tick(jumps.nanos);
+      planJump();
+    }
+    return jumps.next - core.cycles;
+  }
+
   /** Runs for about `cycles` cycles. Returns early when the processor waits for an event, or when `stop` says so. */
   function run(cycles, stop) {
     const end = core.cycles + cycles;
     while (core.cycles < end && !stop()) {
+      const toJump = cyclesToJump();
       if (core.interruptsUpdated) {
         takeInterrupts();
       }
       if (core.waiting) {
         return;
       }
-      runBlocks(Math.min(cyclesToAlarm(), end - core.cycles));
+      runBlocks(Math.min(cyclesToAlarm(), end - core.cycles, toJump));
     }
   }
 
-  return { run, advance, cyclesToAlarm, flashChanged: blocks.flashChanged };
+  return {
+    run, advance, cyclesToAlarm, jumpClock, flashChanged: blocks.flashChanged,
+    get jumps() { return jumps?.count ?? 0; },
+  };
 }

@@ -2,8 +2,9 @@
 //
 // ROM is the boot ROM's image, FLASH a file of 2 MB; FLASH.profile.json is what profiler.mjs counts. Standard input and output carry frames (channel.mjs).
 // Commands: {command: 'line', baud, dtr} {'unplug'} {'plug'} {'reset'} {'cut', operation, outcome, seed} {'query', id}
+// {'jump', seed, nanos, least, most}: the clock jumps ahead by `nanos` (0: no more) after every `least` to `most` cycles, until a reset.
 // Events: 'connected' {vid, pid, serial}, 'reset' {cause}, 'bootsel', 'power_cut', 'lockup' {message, registers},
-// 'unsupported' {message}, 'reply' {id, cycles, nanos, flash_operations, hard_faults}.
+// 'unsupported' {message}, 'reply' {id, cycles, nanos, flash_operations, hard_faults, jumps}.
 // After bootsel, power_cut and lockup the process ends: the processor has nothing more to do.
 import fs from 'node:fs';
 import v8 from 'node:v8';
@@ -48,10 +49,11 @@ const commands = {
   unplug: () => board.unplug(),
   plug: () => board.plug(),
   reset: () => board.reset(),
+  jump: (how) => board.executor.jumpClock(how),
   cut: ({ operation, outcome, seed }) => flash.cutAt(operation, outcome, seed),
   query: ({ id }) => channel.event({
     event: 'reply', id, cycles: board.mcu.core.cycles, nanos: board.nanos,
-    flash_operations: flash.operations, hard_faults: board.hardFaults,
+    flash_operations: flash.operations, hard_faults: board.hardFaults, jumps: board.executor.jumps,
   }),
 };
 
