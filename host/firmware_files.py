@@ -61,7 +61,8 @@ def board_header(board: Board, version: str) -> str:
         "FILESYSTEM_SIZE": flash.filesystem_size,
         "DEADLINE_MS": board.limits.deadline_ms,
     }
-    return _header("kern_board.h", [f"#define KERN_{name} {_literal(value)}" for name, value in facts.items()])
+    lines = [f"#define KERN_{name} {_literal(value)}" for name, value in facts.items()]
+    return _header("kern_board.h", lines, types=False)  # the assembler reads it too
 
 
 def errors_header() -> str:
@@ -189,9 +190,10 @@ def _native(kernel: SourceKernel) -> str:
     return f"{kernel.spec.id}|{kernel.spec.entry_point}|{kernel.source}"
 
 
-def _header(name: str, lines: Sequence[str]) -> str:
+def _header(name: str, lines: Sequence[str], types: bool = True) -> str:
     guard = name.upper().replace(".", "_")
-    top = ["// Made by host/firmware_files.py.", f"#ifndef {guard}", f"#define {guard}", "", "#include <stdint.h>", ""]
+    include = ["#include <stdint.h>", ""] if types else []
+    top = ["// Made by host/firmware_files.py.", f"#ifndef {guard}", f"#define {guard}", "", *include]
     return "\n".join([*top, *lines, "", "#endif", ""])
 
 

@@ -51,6 +51,12 @@ def core_pack() -> Path:
 
 
 @pytest.fixture(scope="session")
+def faults_pack() -> pack.Pack:
+    """The pack of kernels that go wrong."""
+    return pack.Pack.open(pack.build_pack(ROOT / "tests" / "faults", TEST_BUILD / "faults", keys.default_or_create()))
+
+
+@pytest.fixture(scope="session")
 def emulated_board(
     firmware_uf2: Path, core_pack: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[EmulatedBoard]:
@@ -80,6 +86,23 @@ def board(emulated_board: EmulatedBoard) -> Iterator[Board]:
     with connect(str(emulated_board.wait_for_port(30))) as link:
         link.soft_reset()
         yield link
+
+
+@pytest.fixture(scope="module")
+def core_pack_again(emulated_board: EmulatedBoard, core_pack: Path) -> Iterator[None]:
+    """For modules that install other packs: the core pack comes back when the module is through."""
+    yield
+    with connect(str(emulated_board.wait_for_port(30))) as link:
+        link.install(pack.Pack.open(core_pack).image("thumbv6m-soft"))
+
+
+@pytest.fixture
+def faulty(board: Board, faults_pack: pack.Pack, core_pack_again: None) -> Board:
+    """The emulated board with the faults pack, freshly reset."""
+    image = faults_pack.image("thumbv6m-soft")
+    if board.status()["pack"]["manifest"] != pack.decode_image(image).manifest_sha256.hex():
+        board.install(image)
+    return board
 
 
 @pytest.fixture

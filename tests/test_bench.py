@@ -41,7 +41,9 @@ def test_bench_measures_every_kernel_and_puts_the_pack_back(cli: RunHost, emulat
     in_python = {kernel["id"]: kernel for kernel in told["kernels"] if kernel["micropython"] is not None}
     assert list(in_python) == ["rope_f32", "rmsnorm_f32", "swiglu_f32"]
     assert all(kernel["micropython"] > max(kernel["aot"], kernel["native"]) for kernel in in_python.values())
-    assert told["calls"]["engine"] < told["calls"]["bind"] < told["calls"]["op_out"]
+    calls = told["calls"]
+    assert calls["next"] < calls["engine"] < calls["bind"] < calls["other"] < calls["op_out"] < calls["op"]
+    assert calls["next"] < calls["batch"] < calls["bind"] / 2
     # 200 ms at 125 MHz.
     assert 1_000_000 < told["verify"] < 25_000_000
     assert told["sizes"]["total"]["flash"] > told["sizes"]["WAMR"]["flash"] > 0

@@ -46,6 +46,12 @@ def test_reference_in_the_firmware_gives_the_same_bits(repl: Board) -> None:
     assert repl.eval("bytes(f.out) == bytes(g.out)")
 
 
+def test_references_may_be_in_a_batch(repl: Board) -> None:
+    repl.exec("calls = [kern.bind('rope_f32', x, pos=3, reference=r) for r in (False, True, False, True)]")
+    repl.exec("kern.batch(calls); results = [bytes(f.out) for f in calls]; calls[0]()")
+    assert repl.eval("results == 4 * [bytes(calls[0].out)] and kern.stats()['calls'] == 5")
+
+
 def test_array_bytes_and_lists_are_accepted(repl: Board) -> None:
     """rmsnorm of ones with weight one is (nearly) one, whatever the inputs are made of."""
     for weight in ("array('f', [1] * 4)", "bytes(array('f', [1] * 4))", "[1.0] * 4", "memoryview(array('f', [1] * 4))"):

@@ -9,16 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from deadlines import PERIODIC
 
 from host import errors, pack
 from host.board import Board
 from host.pack import keys
 from host.pack.image import ImageKernel, decode_image, encode_image
 
-FAULTS = Path(__file__).parent / "faults"
 X = np.array([5, 6, 7, 8], "<i4")
 ARENA = 0x1A000
 ARENA_ADDRESS = 0x20020000
+STACK_ADDRESS = 0x20018000
+FLASH_SLOTS = 0x100A0000, 0x100E0000
+CYCLES_PER_US = 125
+CODE_SECTION = 10
 DEADLINE_US = 100_000
 TICK_US = 10_000
 TARGET = "thumbv6m-soft"
@@ -56,21 +60,6 @@ FAULT_CASES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def faults_pack(tmp_path_factory: pytest.TempPathFactory) -> pack.Pack:
-    """The pack of kernels that go wrong."""
-    folder = tmp_path_factory.mktemp("faults")
-    return pack.Pack.open(pack.build_pack(FAULTS, folder, keys.default_or_create()))
-
-
-@pytest.fixture
-def faulty(board: Board, faults_pack: pack.Pack, core_pack: Path) -> Iterator[Board]:
-    """The emulated board with the faults pack; the core pack comes back afterwards."""
-    board.install(faults_pack.image(TARGET))
-    yield board
-    board.install(pack.Pack.open(core_pack).image(TARGET))
-
-
 def assert_well(board: Board) -> None:
     """The next call of a kernel, the REPL and USB work."""
     assert board.run("code", [X], {"arg": 0}).tolist() == X.tolist()
@@ -78,7 +67,9 @@ def assert_well(board: Board) -> None:
 
 
 @pytest.mark.parametrize(("kernel", "arg", "error"), FAULT_CASES)
-def test_fault_raises_its_own_error_and_the_next_call_works(faulty: Board, kernel: str, arg: int, error: str) -> None:
+def test_fault_raises_its_own_error_and_the_next_call_works(
+    faulty: Board, faults_pack: pack.Pack, kernel: str, arg: int, error: str
+) -> None:
     expected = errors.by_name(error)
     assert expected is not None
     with pytest.raises(expected) as caught:
@@ -86,8 +77,61 @@ def test_fault_raises_its_own_error_and_the_next_call_works(faulty: Board, kerne
     assert type(caught.value) is expected
     if isinstance(caught.value, errors.KernelTrap):
         assert caught.value.trap_code == arg
-    assert faulty.stats()["last_fault"]["error"] == error
-    assert faulty.stats()["last_fault"]["kernel"] == kernel
+    last = faulty.stats()["last_fault"]
+    assert (last["error"], last["kernel"], last["address"]) == (error, kernel, None)
+    assert 0 < last["cycles"] < 1.01 * CYCLES_PER_US * DEADLINE_US
+    if kernel == "code":
+        assert (last["pc"], last["function"]) == (0, None)
+    else:
+        assert FLASH_SLOTS[0] <= last["pc"] < FLASH_SLOTS[1]
+        assert last["function"] in defined_functions(faults_pack, kernel)
+    assert_well(faulty)
+
+
+def defined_functions(faults: pack.Pack, kernel: str) -> range:
+    """Indices of the functions of a kernel's module."""
+    module = faults.wasm(kernel)
+    at = 8
+    while module[at] != CODE_SECTION:
+        size, at = leb128(module, at + 1)
+        at += size
+    _, at = leb128(module, at + 1)
+    return range(leb128(module, at)[0])
+
+
+def leb128(data: bytes, at: int) -> tuple[int, int]:
+    """The number at ``at``, and where it ends."""
+    value = shift = 0
+    while True:
+        value |= (data[at] & 127) << shift
+        shift, at = shift + 7, at + 1
+        if data[at - 1] < 128:
+            return value, at
+
+
+@pytest.mark.parametrize("how", range(6))
+def test_misaligned_access_is_a_native_fault_that_tells_the_address(faulty: Board, how: int) -> None:
+    with pytest.raises(errors.NativeFault):
+        faulty.run("misaligned", [X], {"arg": 0x8001, "how": how})
+    last = faulty.stats()["last_fault"]
+    assert (last["error"], last["address"]) == ("NativeFault", 0x8001)
+    assert isinstance(last["function"], int)
+    assert_well(faulty)
+
+
+CANARY = 0x5EED5EED
+CANARIES = range(STACK_ADDRESS, STACK_ADDRESS + 256, 4)
+
+
+@pytest.mark.parametrize("kernel", ["recurse", "frames"])
+def test_kernel_stack_ends_before_its_last_words(faulty: Board, kernel: str) -> None:
+    """Whatever the runtime's helpers and an interrupt need below a kernel's last frame is there too."""
+    faulty.exec(f"import kern, machine\nmem = machine.mem32\nfor a in {CANARIES}: mem[a] = {CANARY}")
+    faulty.exec(f"f = kern.bind({kernel!r}, kern.tensor((4,), 'i32', [5, 6, 7, 8]), arg=100000)")
+    faulty.exec(PERIODIC + "t = periodic(lambda t: None)")
+    with pytest.raises(errors.StackOverflow):
+        faulty.exec("try:\n for depth in range(40): kern.run('frames', f.out, arg=depth)\n f()\nfinally: t.active(0)")
+    assert faulty.eval(f"sum(mem[a] != {CANARY} for a in {CANARIES})") == 0
     assert_well(faulty)
 
 
@@ -325,4 +369,5 @@ def test_call_beyond_the_memory_limit_says_what_it_needs(faulty: Board, call: st
     for x in ("x = low", "x = high"):
         with pytest.raises(errors.BoardError, match=r"one_page: the call needs 2 pages of memory, the limit is 1"):
             faulty.exec(f"{x}\n{call}")
-    faulty.exec("import gc; del block, high, x; gc.collect(); kern.one_page(low)")
+    faulty.soft_reset()
+    faulty.exec("import kern; kern.one_page(kern.tensor((4,), 'i32'))")

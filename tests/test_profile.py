@@ -41,8 +41,8 @@ def test_kernel_and_float_routines_are_told_apart(rope: Profile) -> None:
 
 
 def test_cycles_are_those_that_the_board_counts(rope: Profile) -> None:
-    """From guard_enter on, a call takes what Bound.cycles says."""
-    inside = sum(cycles for stack, cycles in rope.stacks.items() if "guard_enter" in stack)
+    """From guard_run on, a call takes what Bound.cycles says."""
+    inside = sum(cycles for stack, cycles in rope.stacks.items() if "guard_run" in stack)
     assert inside / rope.calls == pytest.approx(rope.last_call, rel=0.001)
 
 
@@ -51,7 +51,7 @@ def test_kernel_calls_floats_in_the_flame_graph(rope: Profile, tmp_path: Path) -
     save(rope, tmp_path / "rope.txt")
     lines = (tmp_path / "rope.txt").read_text().splitlines()
     assert all(re.fullmatch(r"\S.* \d+", line) for line in lines)
-    assert any(re.search(r"guard_enter;rope_f32 \(AOT\);.*(f32_mul|fmul)", line) for line in lines)
+    assert any(re.search(r"guard_run;rope_f32 \(AOT\);.*(f32_mul|fmul)", line) for line in lines)
     save(rope, tmp_path / "rope.json")
     graph = json.loads((tmp_path / "rope.json").read_text())["profiles"][0]
     assert sum(graph["weights"]) == graph["endValue"] == sum(int(line.split()[-1]) for line in lines)

@@ -16,8 +16,6 @@
 #include "kern_natives.h" // generated: KERN_NATIVES
 #include "version.h"      // WAMR's
 
-#define TICK_US (10000)
-
 // Where offsets count from in references compiled from the kernels' sources (kernel_abi.h).
 uint8_t *kernel_native_base = ARENA_BASE;
 
@@ -65,20 +63,9 @@ void engine_pool(uint32_t *size, uint32_t *free) {
     *free = info.total_free_size;
 }
 
-// ---- entering a kernel ----
-
-// Call a function of three words, or of fewer. Nothing is set that guard_run sets: a memset costs more than the rest.
-static int run(void *entry, uint32_t a, uint32_t b, uint32_t c, uint32_t max_ticks, struct engine_result *result) {
-    const uint32_t most = KERN_DEADLINE_MS * 1000 / TICK_US;
-    struct guard_call call;
-    call.entry = entry;
-    call.arg[0] = a;
-    call.arg[1] = b;
-    call.arg[2] = c;
-    call.result = 0;
-    int code = guard_run(&call, (max_ticks < most ? max_ticks : most) * TICK_US);
-    *result = (struct engine_result) { .cycles = call.cycles, .pc = call.pc, .returned = (int32_t)call.result };
-    return code == KERN_OK && call.result != 0 ? KERN_KERNEL_TRAP : code;
+static uint32_t deadline(uint32_t max_ticks) {
+    const uint32_t most = KERN_DEADLINE_MS * 1000 / GUARD_TICK_US;
+    return (max_ticks < most ? max_ticks : most) * GUARD_TICK_US;
 }
 
 // ---- instances ----
@@ -94,9 +81,12 @@ static void unload(struct instance *instance) {
 
 // Unload an instance in which nothing went wrong: the kernel may tidy up first. How that ends makes no difference.
 static void retire(struct instance *instance) {
-    struct engine_result ignored;
+    struct guard_call call = {
+        .deadline_us = deadline(instance->max_ticks), .arg = { (uint32_t)instance->env }, .entry = instance->cleanup,
+    };
+    struct guard_end ignored;
     instance_page_in(instance);
-    (void)run(instance->cleanup, (uint32_t)instance->env, 0, 0, instance->max_ticks, &ignored);
+    (void)guard_run_one(&call, &ignored);
     unload(instance);
 }
 
@@ -122,11 +112,16 @@ static bool unload_least_used(void) {
 
 // Give the kernel its parameters' defaults; it says whether it is ready.
 static bool init(struct instance *instance, const struct image_kernel *kernel) {
-    struct engine_result result;
     uint32_t size = descriptor_write_defaults(kernel);
-    int code = run(instance->init, (uint32_t)instance->env, size != 0 ? DESCRIPTOR_DEFAULTS : 0, size, kernel->max_ticks, &result);
+    struct guard_call call = {
+        .deadline_us = deadline(kernel->max_ticks),
+        .arg = { (uint32_t)instance->env, size != 0 ? DESCRIPTOR_DEFAULTS : 0, size },
+        .entry = instance->init,
+    };
+    struct guard_end end;
+    int code = guard_run_one(&call, &end);
     if (code == KERN_KERNEL_TRAP) {
-        snprintf(instance_message, sizeof(instance_message), "kernel_init returned %ld", (long)result.returned);
+        snprintf(instance_message, sizeof(instance_message), "kernel_init returned %ld", (long)end.returned);
     } else if (code != KERN_OK) {
         snprintf(instance_message, sizeof(instance_message), "kernel_init: %s", kern_error_phrase(code));
     }
@@ -181,19 +176,49 @@ static struct instance *find(const struct gate_pack *pack, uint32_t index) {
 
 // ---- calls ----
 
-int engine_call(const struct gate_pack *pack, uint32_t index, uint32_t descriptor, struct engine_result *result) {
-    bool known = pack->verified && index < pack->image.kernel_count;
-    struct instance *instance = known ? find(pack, index) : NULL;
+// The result of a call that did not begin.
+static void clear(struct engine_result *result) {
+    *result = (struct engine_result) { .end.address = GUARD_NO_ADDRESS, .function = ENGINE_NO_FUNCTION };
+}
+
+int engine_prepare(struct guard_call *call, const struct gate_pack *pack, uint32_t index, uint32_t descriptor, struct engine_result *result) {
+    clear(result);
+    if (!pack->verified || index >= pack->image.kernel_count) {
+        return KERN_NO_SUCH_KERNEL;
+    }
+    struct instance *instance = find(pack, index);
     if (instance == NULL) {
-        *result = (struct engine_result) { 0 };
-        return known ? KERN_LOAD_ERROR : KERN_NO_SUCH_KERNEL;
+        return KERN_LOAD_ERROR;
     }
     instance_page_in(instance);
-    int code = run(instance->entry, (uint32_t)instance->env, descriptor, 0, instance->max_ticks, result);
-    if (code != KERN_OK) {
-        unload(instance);
+    call->ticket = instance->ticket;
+    call->deadline_us = deadline(instance->max_ticks);
+    call->arg[0] = (uint32_t)instance->env;
+    call->arg[1] = descriptor;
+    call->entry = instance->entry;
+    return KERN_OK;
+}
+
+// From the processor's address to linear memory's.
+static void find_address(struct engine_result *result) {
+    uint32_t offset = result->end.address - KERN_ARENA_ADDRESS;
+    result->end.address = offset < KERN_ARENA_SIZE ? offset : GUARD_NO_ADDRESS;
+}
+
+int engine_ended(int code, struct engine_result *result) {
+    if (code != GUARD_NOT_READY && code != GUARD_BUSY) {
+        find_address(result);
+        result->function = instance_function_at(instance_resident, result->end.pc);
+        unload(instance_resident);
     }
     return code;
+}
+
+int engine_call(const struct gate_pack *pack, uint32_t index, uint32_t descriptor, struct engine_result *result) {
+    struct guard_call call = { 0 };
+    const struct guard_call *calls = &call;
+    int code = engine_prepare(&call, pack, index, descriptor, result);
+    return code == KERN_OK ? engine_run(&calls, 1, call.kind, result) : code;
 }
 
 const struct engine_native *engine_find_native(const char *id) {
@@ -209,6 +234,12 @@ const struct engine_native *engine_find_native(const char *id) {
 }
 
 int engine_call_native(const struct engine_native *native, uint32_t max_ticks, uint32_t descriptor, struct engine_result *result) {
+    struct guard_call call = { .deadline_us = deadline(max_ticks), .arg = { descriptor }, .entry = native->entry };
     instance_page_out();
-    return run(native->entry, descriptor, 0, 0, max_ticks, result);
+    clear(result);
+    int code = guard_run_one(&call, &result->end);
+    if (code != KERN_OK) {
+        find_address(result);
+    }
+    return code;
 }

@@ -55,22 +55,26 @@ void kern_raise(int error, mp_rom_error_text_t format, ...) {
 }
 
 int kern_error_of(int error, const struct engine_result *result) {
-    bool known = result->returned >= KERN_INVALID_INPUT && result->returned <= KERN_KERNEL_INTERNAL_ERROR;
-    return error == KERN_KERNEL_TRAP && known ? result->returned : error;
+    int32_t returned = result->end.returned;
+    bool known = returned >= KERN_INVALID_INPUT && returned <= KERN_KERNEL_INTERNAL_ERROR;
+    return error == KERN_KERNEL_TRAP && known ? returned : error;
 }
 
-void kern_raise_fault(const char *kernel, int error, const struct engine_result *result) {
+void kern_raise_fault(int position, const char *kernel, int error, const struct engine_result *result) {
     error = kern_error_of(error, result);
     vstr_t message;
     mp_print_t print;
     vstr_init_print(&message, 64, &print);
+    if (position != KERN_NO_POSITION) {
+        mp_printf(&print, "batch[%d]: ", position);
+    }
     mp_printf(&print, "%s: %s", kernel, kern_error_phrase(error));
     if (error == KERN_LOAD_ERROR) {
         mp_printf(&print, " (%s)", engine_message());
-    } else if (result->pc != 0) {
-        mp_printf(&print, " (pc 0x%08x)", (unsigned)result->pc);
+    } else if (result->end.pc != 0) {
+        mp_printf(&print, " (pc 0x%08x)", (unsigned)result->end.pc);
     }
-    mp_obj_t args[2] = { mp_obj_new_str_from_vstr(&message), mp_obj_new_int(result->returned) };
+    mp_obj_t args[2] = { mp_obj_new_str_from_vstr(&message), mp_obj_new_int(result->end.returned) };
     bool trap = mp_obj_is_subclass_fast(MP_OBJ_FROM_PTR(kern_error_type(error)), MP_OBJ_FROM_PTR(&kern_type_KernelTrap));
     nlr_raise(mp_obj_new_exception_args(kern_error_type(error), trap ? 2 : 1, args));
 }

@@ -1,4 +1,4 @@
-// One way into a kernel and one way out. A call runs on the kernel stack and ends by returning, by a trap, by a fault of
+// One way into kernels and one way out. A call runs on the kernel stack and ends by returning, by a trap, by a fault of
 // the processor, or by the deadline. Knows neither WAMR nor MicroPython; one implementation per port.
 //
 // Everything that a kernel can reach must be pure, or safe to be left at any instruction: the deadline does just that.
@@ -10,27 +10,52 @@
 
 #include "kern_errors.h"
 
-#define GUARD_NO_DEADLINE (0)
+#define GUARD_TICK_US (10000)         // no deadline is shorter
+#define GUARD_NOT_READY (INT32_MAX)   // beside the codes of kern_errors.h
+#define GUARD_BUSY (INT32_MAX - 1)
+#define GUARD_NO_ADDRESS (UINT32_MAX)
 
+// Read by guard_armv6m.S.
 struct guard_call {
-    void *entry;        // function of up to three words that returns one or none
+    const void *kind;     // what the object is that begins here
+    uint32_t ticket;      // what has to be in place for the call
+    uint32_t deadline_us; // GUARD_TICK_US at least
     uint32_t arg[3];
-    void *stack_top;    // set by guard_run
-    uint32_t result;    // what the function returned; undefined when it returns nothing
-    uint32_t cycles;    // of the processor's clock, kernel stack set-up included; wraps at 2^24
-    uint32_t pc;        // where the call was ended, 0 when it returned
+    void *entry;          // function of up to three words that returns 0, or another word when it failed
+};
+
+// The first field is set unless all went well, `cycles` always, the others when a call ended otherwise than by returning 0.
+struct guard_end {
+    uint32_t done;    // calls that returned 0
+    uint32_t cycles;  // of the processor's clock: of that call, or of all, kernel stack set-up included; wraps at 2^24
+    int32_t returned; // what its function returned; 0 when it did not
+    uint32_t pc;      // where it was ended, 0 when it returned
+    uint32_t address; // that the faulty access was to, or GUARD_NO_ADDRESS
 };
 
 // Claim the timer and the fault handler; once.
 void guard_init(void);
 
-// A call is under way, or the caller is not on the core that kernels run on: guard_run must not be called.
+// Here is an interrupt handler, or not the core that kernels run on.
 bool guard_busy(void);
 
-// Run `call`. KERN_OK when it returned, KERN_EPOCH_DEADLINE after `deadline_us`, KERN_NATIVE_FAULT, or the code of guard_trap.
-int guard_run(struct guard_call *call, uint32_t deadline_us) __attribute__((warn_unused_result));
+// What is in place from now on. Calls with another ticket are not ready.
+void guard_set_ticket(uint32_t ticket);
 
-// End the call under way with `code`, which is not 0. Called on the kernel stack.
-_Noreturn void guard_trap(int code, uint32_t pc);
+// Make `count` calls, not 0, in order. Goes on to the next one, also to the first, only if it is of that kind and ready.
+// KERN_OK when all returned 0. GUARD_NOT_READY in front of one of another kind, with another ticket, or with one of the two lowest bits
+// of its address set. Of one that ended otherwise: KERN_KERNEL_TRAP when it returned something else, KERN_EPOCH_DEADLINE,
+// KERN_NATIVE_FAULT, or the code of guard_trap. GUARD_BUSY when guard_busy(); `end` is then undefined.
+int guard_run(const struct guard_call *const *calls, uint32_t count, const void *kind, struct guard_end *end)
+    __attribute__((long_call)); // it is in RAM
+
+// One call, whatever is in place.
+int guard_run_one(struct guard_call *call, struct guard_end *end);
+
+// What a function of ours returns, run on the kernel stack and without a deadline.
+int guard_run_trusted(int (*function)(void *argument), void *argument);
+
+// End the call under way with `code`, which is not 0. Called on the kernel stack, by what the kernel called from before that address.
+_Noreturn void guard_trap(int code, uint32_t return_address);
 
 #endif

@@ -14,36 +14,41 @@
 #include "wasm_runtime_common.h"
 
 #include "arena.h"
+#include "guard.h"
 
 #define STACK_MARGIN (512)    // bytes below AOT code's stack check: an exception frame and what runtime helpers need
 #define EXEC_ENV_STACK (64)   // bytes of WAMR's own operand stack, which AOT code does not use
 
 char instance_message[112];
-
-static struct instance *resident; // its data is in the private page
+struct instance *instance_resident;
 
 // ---- the private page ----
 
+static void set_resident(struct instance *instance) {
+    instance_resident = instance;
+    guard_set_ticket(instance != NULL ? instance->ticket : 0);
+}
+
 void instance_page_out(void) {
-    if (resident != NULL) {
-        memcpy(resident->saved, arena_at(resident->data_start), resident->data_size);
-        resident = NULL;
+    if (instance_resident != NULL) {
+        memcpy(instance_resident->saved, arena_at(instance_resident->data_start), instance_resident->data_size);
+        set_resident(NULL);
     }
 }
 
 void instance_page_in(struct instance *instance) {
-    if (resident != instance) {
+    if (instance_resident != instance) {
         instance_page_out();
         memcpy(arena_at(instance->data_start), instance->saved, instance->data_size);
-        resident = instance;
+        set_resident(instance);
     }
 }
 
 // ---- loading ----
 
 void instance_destroy(struct instance *instance) {
-    if (resident == instance) {
-        resident = NULL;
+    if (instance_resident == instance) {
+        set_resident(NULL);
     }
     if (instance->env != NULL) {
         wasm_runtime_destroy_exec_env(instance->env);
@@ -161,17 +166,18 @@ static bool instantiate(struct instance *instance, const struct image_kernel *ke
     AOTModuleInstance *inst = (AOTModuleInstance *)instance->inst;
     inst->cur_exec_env = instance->env;
     widen_memory(inst->memories[0], image_memory_limit(kernel));
-    resident = instance;
+    set_resident(instance);
     return find_exports(instance, kernel->entry);
 }
 
 struct instance *instance_load(const struct gate_pack *pack, uint32_t index, const struct image_kernel *kernel) {
+    static uint32_t tickets;
     struct instance *instance = wasm_runtime_malloc(sizeof(*instance));
     if (instance == NULL) {
         (void)instance_fail("allocate memory failed");
         return NULL;
     }
-    *instance = (struct instance) { .pack = pack, .index = index, .max_ticks = kernel->max_ticks };
+    *instance = (struct instance) { .pack = pack, .index = index, .max_ticks = kernel->max_ticks, .ticket = ++tickets };
     // The body runs in place; WAMR writes to it only when it has relocations, which our relocator refuses.
     instance->module = wasm_runtime_load((uint8_t *)kernel->body, kernel->body_size, instance_message, sizeof(instance_message));
     if (instance->module == NULL || !check_module((AOTModule *)instance->module, kernel) || !instantiate(instance, kernel)) {
@@ -179,4 +185,19 @@ struct instance *instance_load(const struct gate_pack *pack, uint32_t index, con
         return NULL;
     }
     return instance;
+}
+
+uint32_t instance_function_at(const struct instance *instance, uint32_t pc) {
+    const AOTModule *module = (const AOTModule *)instance->module;
+    uint32_t index = INSTANCE_NO_FUNCTION;
+    if (pc - (uint32_t)module->code < module->code_size) {
+        for (uint32_t i = 0, begin = 0; i < module->func_count; i++) {
+            uint32_t start = (uint32_t)module->func_ptrs[i] & ~1u;
+            if (start <= pc && start >= begin) {
+                begin = start;
+                index = i;
+            }
+        }
+    }
+    return index;
 }

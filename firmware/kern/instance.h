@@ -5,11 +5,14 @@
 #include "gate.h"
 #include "wasm_export.h"
 
+#define INSTANCE_NO_FUNCTION (UINT32_MAX)
+
 struct instance {
     struct instance *next; // most recently used first
     const struct gate_pack *pack;
     uint32_t index; // of the kernel in the pack
     uint32_t max_ticks;
+    uint32_t ticket; // its own, not 0, never given again
     wasm_module_t module;
     wasm_module_inst_t inst;
     wasm_exec_env_t env;
@@ -17,6 +20,9 @@ struct instance {
     uint32_t data_start, data_size; // part of the private page that must survive
     uint8_t *saved;
 };
+
+// The instance whose data is in the private page, or NULL.
+extern struct instance *instance_resident;
 
 // What was wrong at the last failure.
 extern char instance_message[112];
@@ -27,6 +33,9 @@ bool instance_fail(const char *what);
 // A new instance of kernel `index`, whose private page is the resident one, or NULL when the module is refused or the pool is full.
 struct instance *instance_load(const struct gate_pack *pack, uint32_t index, const struct image_kernel *kernel);
 void instance_destroy(struct instance *instance);
+
+// Index of the wasm function whose code is at `pc`, or INSTANCE_NO_FUNCTION.
+uint32_t instance_function_at(const struct instance *instance, uint32_t pc);
 
 // Put that instance's data into the private page, and before that the resident one's back where it is kept.
 void instance_page_in(struct instance *instance);

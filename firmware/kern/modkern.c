@@ -61,6 +61,7 @@ static const mp_rom_map_elem_t kern_module_globals_table[] = {
     { MP_ROM_QSTR(MP_QSTR_tensor), MP_ROM_PTR(&kern_tensor_obj) },
     { MP_ROM_QSTR(MP_QSTR_run), MP_ROM_PTR(&kern_run_obj) },
     { MP_ROM_QSTR(MP_QSTR_bind), MP_ROM_PTR(&kern_bind_obj) },
+    { MP_ROM_QSTR(MP_QSTR_batch), MP_ROM_PTR(&kern_batch_obj) },
     { MP_ROM_QSTR(MP_QSTR_kernels), MP_ROM_PTR(&kern_kernels_obj) },
     { MP_ROM_QSTR(MP_QSTR_status), MP_ROM_PTR(&kern_status_obj) },
     { MP_ROM_QSTR(MP_QSTR_stats), MP_ROM_PTR(&kern_stats_obj) },

@@ -34,8 +34,10 @@ NORETURN void kern_raise(int error, mp_rom_error_text_t format, ...);
 // The error to show for a call's: for a kernel that returned a code with a meaning, that code.
 int kern_error_of(int error, const struct engine_result *result);
 
-// Raise what a call of that kernel ended with. A KernelTrap has the arguments (message, code).
-NORETURN void kern_raise_fault(const char *kernel, int error, const struct engine_result *result);
+#define KERN_NO_POSITION (-1)
+
+// Raise what a call of that kernel ended with. `position`: of the call in a batch. A KernelTrap has the arguments (message, code).
+NORETURN void kern_raise_fault(int position, const char *kernel, int error, const struct engine_result *result);
 
 // ---- tensor.c ----
 
@@ -137,8 +139,9 @@ MP_DECLARE_CONST_FUN_OBJ_1(kern_install_keys_obj);
 
 // ---- status.c ----
 
-// Count a call, and what it ended with.
-void kern_stats_call(void);
+extern uint32_t kern_calls; // since the last reset
+
+// Count what a call ended with.
 void kern_stats_fault(const char *kernel, int error, const struct engine_result *result);
 void kern_stats_degraded(const char *kernel); // the last fault was made up for by a reference
 void kern_stats_reset(void);
@@ -165,5 +168,6 @@ mp_obj_t kern_op_new(qstr name);
 
 MP_DECLARE_CONST_FUN_OBJ_KW(kern_run_obj);
 MP_DECLARE_CONST_FUN_OBJ_KW(kern_bind_obj);
+MP_DECLARE_CONST_FUN_OBJ_1(kern_batch_obj);
 
 #endif

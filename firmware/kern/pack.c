@@ -48,9 +48,9 @@ struct verification {
     struct gate_report report;
 };
 
-static uint32_t verify_here(struct verification *v, uint32_t unused) {
-    (void)unused;
-    return (uint32_t)gate_verify(v->bytes, v->length, &v->policy, v->pack, &v->report);
+static int verify_here(void *argument) {
+    struct verification *v = argument;
+    return gate_verify(v->bytes, v->length, &v->policy, v->pack, &v->report);
 }
 
 // On the kernel stack: MicroPython's own may be nearly used up where this is called.
@@ -71,10 +71,9 @@ static int verify(uint32_t slot, uint32_t length, struct gate_report *report) {
         },
         .pack = &state.packs[slot],
     };
-    struct guard_call call = { .entry = verify_here, .arg = { (uint32_t)&v, 0 } };
-    int fault = guard_run(&call, GUARD_NO_DEADLINE);
+    int error = guard_run_trusted(verify_here, &v);
     *report = v.report;
-    return fault != KERN_OK ? fault : (int)call.result;
+    return error;
 }
 
 // Verified before its first use after each reset.

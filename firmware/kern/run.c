@@ -8,46 +8,42 @@
 
 // ---- one call ----
 
+static NORETURN void raise_busy(void) {
+    mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("kernels run on core 0 only, and not in interrupt handlers"));
+}
+
 void kern_check_free(void) {
     if (guard_busy()) {
-        mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("a kernel is running, or this is not core 0"));
+        raise_busy();
     }
 }
 
-// Run a kernel of the pack, and its reference instead where it failed and the pack names one. `repeatable`: the inputs are
-// still what they were. Returns cycles. Raises KernelError.
-static uint32_t run(const struct gate_pack *pack, uint32_t index, uint32_t descriptor, bool repeatable) {
-    struct engine_result result, second;
-    kern_stats_call();
-    int error = engine_call(pack, index, descriptor, &result);
-    if (error == KERN_OK) {
-        return result.cycles;
-    }
+// A call of the pack's kernel ended with `error`: run its reference instead where the pack names one. `repeatable`: the inputs are still
+// what they were. Raises KernelError.
+static void degrade(const struct gate_pack *pack, uint32_t index, uint32_t descriptor, bool repeatable, int position, int error,
+    struct engine_result *result) {
     struct image_kernel kernel = image_kernel(&pack->image, index);
-    kern_stats_fault(kernel.id, error, &result);
+    struct engine_result second;
+    kern_stats_fault(kernel.id, error, result);
     bool falls_back = error != KERN_KERNEL_TRAP && repeatable && !kern_is_strict();
     const struct engine_native *native = falls_back ? engine_find_native(kernel.fallback) : NULL;
-    if (native != NULL && engine_call_native(native, kernel.max_ticks, descriptor, &second) == KERN_OK) {
-        kern_stats_degraded(kernel.id);
-        return second.cycles;
+    if (native == NULL || engine_call_native(native, kernel.max_ticks, descriptor, &second) != KERN_OK) {
+        kern_raise_fault(position, kernel.id, error, result);
     }
-    kern_raise_fault(kernel.id, error, &result);
-}
-
-static uint32_t run_reference(const struct image_kernel *kernel, const struct engine_native *native, uint32_t descriptor) {
-    struct engine_result result;
-    int error = engine_call_native(native, kernel->max_ticks, descriptor, &result);
-    if (error != KERN_OK) {
-        kern_raise_fault(kernel->id, error, &result);
-    }
-    return result.cycles;
+    kern_stats_degraded(kernel.id);
+    *result = second;
 }
 
 static mp_obj_t call_once(const struct gate_pack *pack, uint32_t index, const struct call_args *args) {
     struct call call;
     call_prepare(&call, pack, index, args);
     descriptor_write(DESCRIPTOR_SHARED, call.regions, call.sizes, call.params, call_param_count(&call));
-    (void)run(pack, index, DESCRIPTOR_SHARED, call_repeatable(&call));
+    struct engine_result result;
+    kern_calls++;
+    int error = engine_call(pack, index, DESCRIPTOR_SHARED, &result);
+    if (error != KERN_OK) {
+        degrade(pack, index, DESCRIPTOR_SHARED, call_repeatable(&call), KERN_NO_POSITION, error, &result);
+    }
     call_release(&call);
     return call.out;
 }
@@ -114,7 +110,7 @@ MP_DEFINE_CONST_FUN_OBJ_KW(kern_run_obj, 1, kern_run);
 // ---- kern.bind(id, *tensors, out=None, reference=False, **params) ----
 
 typedef struct _kern_bound_obj_t {
-    mp_obj_base_t base;
+    struct guard_call call; // its kind is the type, with which every object begins
     const struct gate_pack *pack;
     uint32_t index;
     uint32_t generation; // of the pack; after another installation the kernel may be another one
@@ -142,7 +138,8 @@ static mp_obj_t kern_bind(size_t n_args, const mp_obj_t *args, mp_map_t *kw) {
     struct call call;
     call_prepare(&call, pack, index, &rest);
     uint32_t size = DESCRIPTOR_BLOCK;
-    kern_bound_obj_t *self = mp_obj_malloc(kern_bound_obj_t, &kern_type_Bound);
+    kern_bound_obj_t *self = m_new_obj(kern_bound_obj_t);
+    self->call = (struct guard_call) { .kind = &kern_type_Bound, .ticket = ENGINE_NEVER_READY };
     self->pack = pack;
     self->index = index;
     self->generation = kern_pack_generation();
@@ -158,19 +155,74 @@ static mp_obj_t kern_bind(size_t n_args, const mp_obj_t *args, mp_map_t *kw) {
 }
 MP_DEFINE_CONST_FUN_OBJ_KW(kern_bind_obj, 1, kern_bind);
 
-static mp_obj_t bound_call(mp_obj_t self_in, size_t n_args, size_t n_kw, const mp_obj_t *args) {
-    kern_bound_obj_t *self = MP_OBJ_TO_PTR(self_in);
-    mp_arg_check_num(n_args, n_kw, 0, 0, false);
-    kern_check_free();
-    if (self->generation != kern_pack_generation()) {
+static inline __attribute__((always_inline)) int run_ready(const mp_obj_t *calls, size_t count, struct engine_result *result) {
+    return engine_run((const struct guard_call *const *)calls, count, &kern_type_Bound, result);
+}
+
+static void run_reference(const kern_bound_obj_t *self, int position, struct engine_result *result) {
+    struct image_kernel kernel = image_kernel(&self->pack->image, self->index);
+    int error = engine_call_native(self->native, kernel.max_ticks, arena_offset(self->descriptor->data), result);
+    if (error != KERN_OK) {
+        kern_raise_fault(position, kernel.id, error, result);
+    }
+}
+
+// A call that is not ready, or that ended with `error`: make it ready, or have its reference run. Returns whether it is done. Raises
+// TypeError for what is no bound call, NoSuchKernel, KernelError.
+static bool resolve(mp_obj_t o, int position, int error, struct engine_result *result) {
+    if (!mp_obj_is_type(o, &kern_type_Bound)) {
+        mp_raise_msg_varg(&mp_type_TypeError, MP_ERROR_TEXT("batch[%d] is a %s, must be a Bound"), position, mp_obj_get_type_str(o));
+    }
+    kern_bound_obj_t *self = MP_OBJ_TO_PTR(o);
+    if (error == GUARD_NOT_READY && self->generation != kern_pack_generation()) {
         kern_raise(KERN_NO_SUCH_KERNEL, MP_ERROR_TEXT("another pack or key set was installed: bind again"));
     }
-    if (self->native != NULL) {
-        struct image_kernel kernel = image_kernel(&self->pack->image, self->index);
-        self->cycles = run_reference(&kernel, self->native, arena_offset(self->descriptor->data));
-    } else {
-        self->cycles = run(self->pack, self->index, arena_offset(self->descriptor->data), self->repeatable);
+    if (error == GUARD_NOT_READY && self->native == NULL) {
+        error = engine_prepare(&self->call, self->pack, self->index, arena_offset(self->descriptor->data), result);
+        if (error == KERN_OK) {
+            return false;
+        }
     }
+    kern_calls++;
+    if (self->native != NULL) {
+        run_reference(self, position, result);
+    } else {
+        degrade(self->pack, self->index, arena_offset(self->descriptor->data), self->repeatable, position, error, result);
+    }
+    return true;
+}
+
+// engine_run of `count` bound calls returned `error`: go on from there to the end of them.
+static __attribute__((noinline)) void go_on(const mp_obj_t *calls, size_t count, bool batch, int error, struct engine_result *result) {
+    size_t done = 0;
+    while (error != KERN_OK) {
+        if (error == GUARD_BUSY) {
+            raise_busy();
+        }
+        kern_calls += result->end.done;
+        done += result->end.done;
+        done += resolve(calls[done], batch ? (int)done : KERN_NO_POSITION, error, result);
+        if (done == count) {
+            return;
+        }
+        error = run_ready(calls + done, count - done, result);
+    }
+    kern_calls += count - done;
+}
+
+static mp_obj_t bound_call(mp_obj_t self_in, size_t n_args, size_t n_kw, const mp_obj_t *args) {
+    kern_bound_obj_t *self = MP_OBJ_TO_PTR(self_in);
+    struct engine_result result;
+    if ((n_args | n_kw) != 0) {
+        mp_raise_TypeError(MP_ERROR_TEXT("a bound call takes no arguments"));
+    }
+    int error = run_ready(&self_in, 1, &result);
+    if (error == KERN_OK) {
+        kern_calls++;
+    } else {
+        go_on(&self_in, 1, false, error, &result);
+    }
+    self->cycles = result.end.cycles;
     return self->out;
 }
 
@@ -200,3 +252,17 @@ MP_DEFINE_CONST_OBJ_TYPE(
     call, bound_call,
     attr, bound_attr
     );
+
+// ---- kern.batch(calls) ----
+
+static mp_obj_t kern_batch(mp_obj_t calls) {
+    size_t count;
+    mp_obj_t *items;
+    struct engine_result result;
+    mp_obj_get_array(calls, &count, &items);
+    if (count != 0) {
+        go_on(items, count, true, run_ready(items, count, &result), &result);
+    }
+    return mp_const_none;
+}
+MP_DEFINE_CONST_FUN_OBJ_1(kern_batch_obj, kern_batch);

@@ -63,8 +63,10 @@ static const int error_codes[] = {
     KERN_ERRORS(ERROR_CODE)
 };
 
+uint32_t kern_calls;
+
 static struct {
-    uint32_t calls, degraded;
+    uint32_t degraded;
     bool strict, fell_back; // no fallbacks; whether one made up for the last fault
     uint32_t faults[MP_ARRAY_SIZE(error_codes)];
     char kernel[24]; // of the last fault; empty when there was none
@@ -73,12 +75,9 @@ static struct {
 } stats;
 
 void kern_stats_reset(void) {
+    kern_calls = 0;
     memset(&stats, 0, sizeof(stats));
     MP_STATE_VM(kern_fallbacks) = MP_OBJ_TO_PTR(mp_obj_new_dict(0));
-}
-
-void kern_stats_call(void) {
-    stats.calls++;
 }
 
 void kern_stats_degraded(const char *kernel) {
@@ -108,26 +107,34 @@ static mp_obj_t error_name(int error) {
     return MP_OBJ_NEW_QSTR(kern_error_type(error)->name);
 }
 
+static mp_obj_t known(uint32_t value) {
+    return value != UINT32_MAX ? from_uint(value) : mp_const_none;
+}
+
+static mp_obj_t last_fault(void) {
+    mp_obj_t dict = mp_obj_new_dict(7);
+    store(dict, MP_QSTR_kernel, mp_obj_new_str_from_cstr(stats.kernel));
+    store(dict, MP_QSTR_error, error_name(stats.error));
+    store(dict, MP_QSTR_address, known(stats.result.end.address));
+    store(dict, MP_QSTR_function, known(stats.result.function));
+    store(dict, MP_QSTR_pc, from_uint(stats.result.end.pc));
+    store(dict, MP_QSTR_cycles, from_uint(stats.result.end.cycles));
+    store(dict, MP_QSTR_fallback, mp_obj_new_bool(stats.fell_back));
+    return dict;
+}
+
 static mp_obj_t kern_stats(void) {
-    mp_obj_t dict = mp_obj_new_dict(5), faults = mp_obj_new_dict(0), last = mp_const_none;
+    mp_obj_t dict = mp_obj_new_dict(5), faults = mp_obj_new_dict(0);
     for (size_t i = 0; i < MP_ARRAY_SIZE(error_codes); i++) {
         if (stats.faults[i] != 0) {
             mp_obj_dict_store(faults, error_name(error_codes[i]), from_uint(stats.faults[i]));
         }
     }
-    if (stats.kernel[0] != 0) {
-        last = mp_obj_new_dict(5);
-        store(last, MP_QSTR_kernel, mp_obj_new_str_from_cstr(stats.kernel));
-        store(last, MP_QSTR_error, error_name(stats.error));
-        store(last, MP_QSTR_pc, from_uint(stats.result.pc));
-        store(last, MP_QSTR_cycles, from_uint(stats.result.cycles));
-        store(last, MP_QSTR_fallback, mp_obj_new_bool(stats.fell_back));
-    }
-    store(dict, MP_QSTR_calls, from_uint(stats.calls));
+    store(dict, MP_QSTR_calls, from_uint(kern_calls));
     store(dict, MP_QSTR_faults, faults);
     store(dict, MP_QSTR_degraded, from_uint(stats.degraded));
     store(dict, MP_QSTR_fallbacks, mp_obj_dict_copy(MP_OBJ_FROM_PTR(MP_STATE_VM(kern_fallbacks))));
-    store(dict, MP_QSTR_last_fault, last);
+    store(dict, MP_QSTR_last_fault, stats.kernel[0] != 0 ? last_fault() : mp_const_none);
     return dict;
 }
 MP_DEFINE_CONST_FUN_OBJ_0(kern_stats_obj, kern_stats);

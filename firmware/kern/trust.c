@@ -72,9 +72,9 @@ struct offer {
     const char *field;
 };
 
-static uint32_t accept_here(struct offer *offer, uint32_t unused) {
-    (void)unused;
-    return (uint32_t)keyset_accept(&trusted, offer->bytes, offer->size, &offer->next, &offer->field);
+static int accept_here(void *argument) {
+    struct offer *offer = argument;
+    return keyset_accept(&trusted, offer->bytes, offer->size, &offer->next, &offer->field);
 }
 
 // A file's contents, or what the buffer has.
@@ -95,8 +95,7 @@ static mp_obj_t kern_install_keys(mp_obj_t source) {
         mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("a kernel is under way"));
     }
     struct offer offer = { .bytes = buffer.buf, .size = buffer.len };
-    struct guard_call call = { .entry = accept_here, .arg = { (uint32_t)&offer, 0 } };
-    int fault = guard_run(&call, GUARD_NO_DEADLINE), error = fault != KERN_OK ? fault : (int)call.result;
+    int error = guard_run_trusted(accept_here, &offer);
     if (error == KERN_OK) {
         offer.field = "flash";
         error = store_keys_write(kern_store(), buffer.buf, buffer.len);

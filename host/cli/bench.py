@@ -139,8 +139,8 @@ def _bench_tables(costs: Costs) -> list[RenderableType]:
     ]
     calls = costs.calls
     rows = [
-        ("an empty kernel, run by the engine alone", calls.engine),
         ("an empty kernel, f = kern.bind(...); f()", calls.bind),
+        ("an empty kernel, each of 32 in kern.batch([f, ...])", calls.batch),
         ("an empty kernel, kern.<op>(x, out=y)", calls.op_out),
         ("an empty kernel, kern.<op>(x), which makes its output", calls.op),
         ("an empty C function", calls.c_function),
@@ -163,6 +163,8 @@ def _bench_tables(costs: Costs) -> list[RenderableType]:
             "cycles>",
             rows=[(name, _rounded(cycles)) for name, cycles in rows],
         ),
+        "",
+        table("parts of these", "cycles>", rows=[(name, _rounded(cycles)) for name, cycles in calls.parts.items()]),
         "",
         table("the pack's verification", "cycles>", rows=[("at its first use after a reset", _rounded(costs.verify))]),
         "",
