@@ -22,10 +22,12 @@ from wasmtime import wat2wasm
 
 from host import boards, errors, parts, project
 from host.pack import Pack, aot, build_pack, manifest, read_source, verify_image, wasm
+from host.pack.files import write_folder
 from host.pack.flavours import PORTABLE
 from host.pack.image import decode_image, gate_for
 from host.pack.objects import Objects
-from host.pack.spec import KernelSpec
+from host.pack.pack import assemble
+from host.pack.spec import BYTECODE_TARGET, KernelSpec
 from host.runtime import Runtime, known_answer_sha256, run_module
 
 KEY = vectors.KEYS["test"]
@@ -138,6 +140,38 @@ def test_built_pack_has_what_its_source_says(source: Path, tmp_path: Path) -> No
     image = verify_image(opened.image(TARGET), [KEY.public], gate_for(boards.load("rpi_pico"), "0.1.0"))
     assert image.kernels[0].private_size == wasm.inspect_wasm(opened.wasm("scale")).heap_base
     assert aot.aot_version(image.kernels[0].body) == 6
+
+
+def test_image_of_bytecode_has_the_portable_modules(source: Path, tmp_path: Path) -> None:
+    folder = build_pack(source, tmp_path / "out", KEY, [BYTECODE_TARGET, TARGET])
+    assert contents(folder) == contents(build_pack(source, tmp_path / "again", KEY, [BYTECODE_TARGET, TARGET]))
+    opened = Pack.open(folder, [KEY.public])
+    gate = replace(gate_for(boards.load("rpi_pico"), "0.1.0"), interpreter=True)
+    image = verify_image(opened.image(BYTECODE_TARGET), [KEY.public], gate)
+    assert (image.aot_version, image.kernels[0].body) == (0, opened.wasm("scale"))
+    assert image.kernels[0].spec == verify_image(opened.image(TARGET), [KEY.public], gate).kernels[0].spec
+    assert list(opened.kernel("scale").aot) == [TARGET]
+    with pytest.raises(errors.WrongTarget, match="the image is for wasm32"):
+        verify_image(opened.image(BYTECODE_TARGET), [KEY.public], replace(gate, interpreter=False))
+
+
+def test_pack_without_aot_code_says_so(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = compilers(monkeypatch)
+    folder = build_pack(source, tmp_path / "out", KEY, [BYTECODE_TARGET])
+    assert "compile_aot" not in calls
+    wamr = json.loads((folder / "kernels.json").read_bytes())["kernels"][0]["platforms"]["wamr"]
+    assert (wamr["aot_available"], wamr["aot"]) == (False, {})
+
+
+def test_image_of_other_modules_than_the_pack_has_is_malformed(source: Path, tmp_path: Path) -> None:
+    folder = build_pack(source, tmp_path / "out", KEY, [BYTECODE_TARGET])
+    opened = Pack.open(folder, [KEY.public])
+    decoded = decode_image(opened.image(BYTECODE_TARGET))
+    other = replace(decoded.kernels[0], body=opened.wasm("scale") + b"\0\2\1x")
+    changed = assemble(opened.manifest, {BYTECODE_TARGET: replace(decoded, kernels=(other,))}, opened.files, KEY)
+    write_folder(changed, folder)
+    with pytest.raises(errors.MalformedPack, match=r"aot/wasm32.kimg and kernels.json do not say the same: modules"):
+        Pack.open(folder, [KEY.public])
 
 
 def test_manifest_says_only_what_is_so(source: Path, tmp_path: Path) -> None:

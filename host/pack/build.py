@@ -27,7 +27,7 @@ from host.pack.keys import KeyPair
 from host.pack.manifest import AotFile, Benchmarks, Manifest, ManifestKernel, Module
 from host.pack.objects import Objects
 from host.pack.source import PackSource, SourceKernel, read_source
-from host.pack.spec import KernelSpec
+from host.pack.spec import AOT_FORMAT_VERSION, BYTECODE_AOT_VERSION, BYTECODE_TARGET, KernelSpec
 
 _JOBS = 2  # compilers at a time
 
@@ -52,7 +52,7 @@ def build_pack(source: Path, out: Path, key: KeyPair, targets: Sequence[str] | N
     """
     described = read_source(source)
     kinds = {target: boards_of(target) for target in targets or described.targets}
-    recipes = {target: kind[0].wamrc for target, kind in kinds.items()}
+    recipes = {target: kind[0].wamrc for target, kind in kinds.items() if target != BYTECODE_TARGET}
     compiler = aot.compiler_inputs()
     objects = Objects(project.build_dir() / "objects")
     with ThreadPoolExecutor(_JOBS) as pool:
@@ -74,11 +74,14 @@ def build_pack(source: Path, out: Path, key: KeyPair, targets: Sequence[str] | N
 
 
 def boards_of(target: str) -> list[Board]:
-    """Every kind of board that runs ``target``. Raises UsageError, naming the targets there are, for an unknown one."""
+    """Every kind of board that runs ``target``: any, given an interpreter, for bytecode.
+
+    Raises UsageError, naming the targets there are, for an unknown one.
+    """
     all_boards = [boards.load(name) for name in boards.names()]
-    found = [board for board in all_boards if board.wamrc.target_id == target]
+    found = [board for board in all_boards if target in (board.wamrc.target_id, BYTECODE_TARGET)]
     if not found:
-        known = ", ".join(sorted({board.wamrc.target_id for board in all_boards}))
+        known = ", ".join(sorted({BYTECODE_TARGET, *(board.wamrc.target_id for board in all_boards)}))
         raise UsageError(f"no board has target {target!r}; known targets: {known}")
     return found
 
@@ -176,6 +179,7 @@ def _manifest_kernel(kernel: _Built) -> ManifestKernel:
 
 
 def _image(source: PackSource, built: Sequence[_Built], target: str) -> Image:
+    bytecode = target == BYTECODE_TARGET
     return Image(
         target=target,
         pack_name=source.name,
@@ -185,7 +189,13 @@ def _image(source: PackSource, built: Sequence[_Built], target: str) -> Image:
         min_runtime_version=source.min_runtime_version,
         max_runtime_version=source.max_runtime_version,
         features=image.features_of(FLAVOURS[PORTABLE]),
-        kernels=tuple(ImageKernel(kernel.spec, kernel.private_size, kernel.bodies[target]) for kernel in built),
+        kernels=tuple(
+            ImageKernel(
+                kernel.spec, kernel.private_size, kernel.modules[PORTABLE] if bytecode else kernel.bodies[target]
+            )
+            for kernel in built
+        ),
+        aot_version=BYTECODE_AOT_VERSION if bytecode else AOT_FORMAT_VERSION,
     )
 
 

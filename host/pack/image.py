@@ -29,6 +29,8 @@ from host.errors import (
 from host.pack.keys import KeyPair, PublicKey, find_key
 from host.pack.spec import (
     AOT_FORMAT_VERSION,
+    BYTECODE_AOT_VERSION,
+    BYTECODE_TARGET,
     DTYPES,
     KERNEL_ABI_VERSION,
     PARAM_TYPES,
@@ -71,7 +73,7 @@ _PARAM_TYPE_BY_CODE = {code: name for name, code in PARAM_TYPES.items()}
 
 @dataclass(frozen=True)
 class ImageKernel:
-    """A kernel with its AOT file (``body``); ``private_size`` is its module's ``__heap_base`` in bytes."""
+    """A kernel with its AOT file or module (``body``); ``private_size`` is its module's ``__heap_base`` in bytes."""
 
     spec: KernelSpec
     private_size: int
@@ -100,7 +102,10 @@ class Image:
 
 @dataclass(frozen=True)
 class Gate:
-    """What a board accepts. Sizes in bytes; ``security_counter`` is the lowest it still takes."""
+    """What a board accepts. Sizes in bytes; ``security_counter`` is the lowest it still takes.
+
+    With an ``interpreter`` it takes images of bytecode too.
+    """
 
     target: str
     runtime_version: str
@@ -110,6 +115,7 @@ class Gate:
     features: int = FEATURE_BULK_MEMORY
     abi_version: int = KERNEL_ABI_VERSION
     aot_version: int = AOT_FORMAT_VERSION
+    interpreter: bool = False
 
 
 def gate_for(board: Board, runtime_version: str, security_counter: int = 0) -> Gate:
@@ -525,12 +531,14 @@ def _decode_text(field: bytes, what: str, pattern: re.Pattern[str] | None = None
 
 def _check_gate(image: Image, size: int, gate: Gate) -> None:
     """Check 5: what the image needs against what the board has."""
-    if image.target != gate.target:
+    bytecode = gate.interpreter and image.target == BYTECODE_TARGET
+    if image.target != gate.target and not bytecode:
         raise WrongTarget(f"the image is for {image.target}, the board is {gate.target}")
     if image.abi_version != gate.abi_version:
         raise KernelAbiMismatch(f"the image has kernel ABI {image.abi_version}, the board {gate.abi_version}")
-    if image.aot_version != gate.aot_version:
-        raise AotVersionMismatch(f"the image has AOT format {image.aot_version}, the board {gate.aot_version}")
+    aot_version = BYTECODE_AOT_VERSION if bytecode else gate.aot_version
+    if image.aot_version != aot_version:
+        raise AotVersionMismatch(f"the image has AOT format {image.aot_version}, the board {aot_version}")
     runtime = version_number(gate.runtime_version)
     if runtime < version_number(image.min_runtime_version):
         raise RuntimeTooOld(f"the pack needs kern {image.min_runtime_version}, the board has {gate.runtime_version}")

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from host.errors import MalformedPack
 from host.pack import flavours, image, keys, notation, schema
 from host.pack.notation import Json
-from host.pack.spec import KernelSpec
+from host.pack.spec import BYTECODE_TARGET, KernelSpec
 
 FILE = "kernels.json"
 SIGNATURE_FILE = FILE + ".sig"
@@ -51,7 +51,7 @@ class Benchmarks:
 
 @dataclass(frozen=True)
 class ManifestKernel:
-    """A kernel of a pack. ``modules`` are by flavour, portable first; ``aot`` has an entry for each target."""
+    """A kernel of a pack. ``modules`` are by flavour, portable first; ``aot`` is by target, bytecode apart."""
 
     spec: KernelSpec
     modules: Mapping[str, Module]
@@ -244,8 +244,11 @@ def _check_together(
         if name not in ids:
             raise ValueError(f"fallbacks: there is no kernel {name!r}")
     for kernel in kernels:
-        if kernel.aot.keys() != images.keys():
-            raise ValueError(f"kernel {kernel.spec.id}: platforms.wamr.aot: must have the same targets as images")
+        if kernel.aot.keys() != images.keys() - {BYTECODE_TARGET}:
+            raise ValueError(
+                f"kernel {kernel.spec.id}: platforms.wamr.aot: must have the same targets as images, "
+                f"{BYTECODE_TARGET} apart"
+            )
         measured = kernel.benchmarks
         if measured is not None and measured.instructions_per_element.keys() != kernel.modules.keys():
             raise ValueError(f"kernel {kernel.spec.id}: benchmarks: must have an entry for each flavour")

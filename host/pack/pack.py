@@ -22,7 +22,7 @@ from host.pack import manifest as manifest_
 from host.pack.flavours import PORTABLE
 from host.pack.keys import KeyPair, PublicKey, Trust
 from host.pack.manifest import FILE, SIGNATURE_FILE, ImageFile, Manifest, ManifestKernel
-from host.pack.spec import KernelSpec
+from host.pack.spec import BYTECODE_TARGET, KernelSpec
 
 
 @dataclass(frozen=True)
@@ -275,12 +275,19 @@ def _check_image(
             decoded.features,
             image.features_of(feature for kernel in manifest.kernels for feature in kernel.portable.features),
         ),
-        "AOT files": (
+        "AOT files" if target != BYTECODE_TARGET else "modules": (
             [(hashlib.sha256(kernel.body).hexdigest(), len(kernel.body)) for kernel in decoded.kernels],
-            [(kernel.aot[target].sha256, kernel.aot[target].size) for kernel in manifest.kernels],
+            [_listed_body(kernel, target, contents) for kernel in manifest.kernels],
         ),
     }
     for what, (actual, expected) in says.items():
         if actual != expected:
             raise MalformedPack(f"{entry.path} and {FILE} do not say the same: {what}")
     return decoded
+
+
+def _listed_body(kernel: ManifestKernel, target: str, contents: Mapping[str, bytes]) -> tuple[str, int]:
+    """sha256 and size of what the image for ``target`` must have of a kernel: an AOT file, or the portable module."""
+    if target == BYTECODE_TARGET:
+        return kernel.portable.sha256, len(contents[kernel.portable.path])
+    return kernel.aot[target].sha256, kernel.aot[target].size

@@ -17,6 +17,10 @@ KERNEL_ABI_VERSION = 1
 """docs/kernel-abi.md."""
 AOT_FORMAT_VERSION = 6
 """``AOT_CURRENT_VERSION`` of the WAMR in tools/parts.toml."""
+BYTECODE_TARGET = "wasm32"
+"""Target of a board image whose bodies are the portable modules, for any board whose firmware has an interpreter."""
+BYTECODE_AOT_VERSION = 0
+"""The AOT format version in the header of such an image, which has no AOT code."""
 TICK_MS = 10
 """Length of one epoch tick, on the host and in a board's limits."""
 
