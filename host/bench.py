@@ -17,7 +17,7 @@ from typing import Any
 from host import boards, firmware
 from host.board import Board, connect
 from host.emulator import EmulatedBoard
-from host.errors import NoSuchKernel
+from host.errors import NoSuchKernel, UsageError
 from host.firmware_variants import BENCH, VARIANTS
 from host.pack import Pack, build_pack, keys, keyset
 from host.pack.spec import KernelSpec, Tensor
@@ -129,6 +129,8 @@ def run_bench(board: Board, pack: Pack, report: Report) -> Costs:
     Raises NoPack or UsageError when another pack is active, for it could not be put back.
     """
     status = board.require_pack(pack)
+    if status["pack"]["code"] == "interpreted":
+        raise UsageError("the board interprets this pack; what is measured is AOT code, so install a pack that has it")
     report("the verification of the pack")
     board.soft_reset()
     board.exec(_AGENT.read_text())

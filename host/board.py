@@ -31,9 +31,10 @@ import numpy as np
 
 from host import ports
 from host.errors import DeviceError, DeviceTimeout, NoPack, UsageError
+from host.firmware_variants import VARIANTS
 from host.link import Link
 from host.pack import Pack, decode_image
-from host.pack.spec import DTYPES, DType
+from host.pack.spec import BYTECODE_TARGET, DTYPES, DType
 from host.shapes import array_shape, element_shape
 
 Progress = Callable[[int, int], None]
@@ -55,6 +56,16 @@ def connect(port: str | None = None) -> Board:
     with ExitStack() as stack:
         path = stack.enter_context(ports.opened(port))
         return Board(Link(path), stack.pop_all())
+
+
+def image_target(pack: Pack, status: Mapping[str, Any]) -> str:
+    """The target of the image of ``pack`` that a board with that ``status()`` takes: its own, or, for a debug build and
+    a pack without that, bytecode.
+    """
+    interpreter = VARIANTS[status["variant"]].interpreter
+    if interpreter and status["target"] not in pack.manifest.images and BYTECODE_TARGET in pack.manifest.images:
+        return BYTECODE_TARGET
+    return str(status["target"])
 
 
 class Board:
@@ -127,7 +138,7 @@ class Board:
         active = status["pack"]
         if active is None:
             raise NoPack(f"no pack is installed on {self.port}; install it with: host push")
-        if active["manifest"] != decode_image(pack.image(status["target"])).manifest_sha256.hex():
+        if active["manifest"] != decode_image(pack.image(image_target(pack, status))).manifest_sha256.hex():
             there = f"{active['name']} {active['version']}"
             here = f"{pack.name} {pack.version}"
             other = f"another build of {here}" if there == here else f"{there} and not {here}"

@@ -84,10 +84,11 @@ class KernelReport:
 
 @dataclass(frozen=True)
 class Report:
-    """What a check found."""
+    """What a check found. ``code`` is how the board ran the kernels: "aot", or "interpreted" by a debug build."""
 
     board: str
     pack: str
+    code: str
     kernels: tuple[KernelReport, ...]
 
     @property
@@ -107,6 +108,7 @@ class Report:
         return {
             "board": self.board,
             "pack": self.pack,
+            "code": self.code,
             "kernels": [
                 {
                     "id": kernel.id,
@@ -131,6 +133,7 @@ def run_check(
     pack: PackLike,
     *,
     board_name: str,
+    code: str = "aot",
     seed: int = 1,
     count: int = 200,
     max_bytes: int = MAX_BYTES,
@@ -147,7 +150,7 @@ def run_check(
             if progress is not None:
                 progress(spec.id, case.index + 1, count)
         kernels.append(tally.report())
-    return Report(board_name, f"{pack.name} {pack.version}", tuple(kernels))
+    return Report(board_name, f"{pack.name} {pack.version}", code, tuple(kernels))
 
 
 def compare(board: Array, host: Array) -> NDArray[np.bool_]:

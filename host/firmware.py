@@ -65,7 +65,7 @@ def _build(board: Board, key_set: KeySet, variant: Variant, folder: Path) -> Fir
     facts.unlink(missing_ok=True)
     with steps.step(f"{variant.name} firmware for {board.name}") as show:
         _write_inputs(board, key_set, variant, built.build_id, folder)
-        _compile(board, folder, show)
+        _compile(board, variant, folder, show)
         _make_uf2(board, built, show)
     facts.write_text(json.dumps(_facts(board, built, key_set, variant), indent=2) + "\n")
     return built
@@ -192,7 +192,7 @@ def _write(path: Path, data: bytes) -> None:
 # ---- building ----
 
 
-def _compile(board: Board, folder: Path, show: Callable[[str], None]) -> None:
+def _compile(board: Board, variant: Variant, folder: Path, show: Callable[[str], None]) -> None:
     micropython = parts.path("micropython")
     definitions = {
         "MICROPY_BOARD": board.micropython_board,
@@ -200,6 +200,7 @@ def _compile(board: Board, folder: Path, show: Callable[[str], None]) -> None:
         "MICROPY_FROZEN_MANIFEST": folder / "board" / "manifest.py",
         "USER_C_MODULES": project.root() / "firmware" / "kern" / "micropython.cmake",
         "KERN_GENERATED": folder / "generated",
+        "KERN_INTERPRETER": int(variant.interpreter),
         "WAMR_ROOT": parts.path("wamr"),
         "MONOCYPHER_ROOT": parts.path("monocypher"),
         "PICO_BUILD_DOCS": 0,

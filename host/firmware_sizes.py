@@ -24,8 +24,8 @@ FLASH_BUDGET = 64 * 1024
 """What ``runtime``, the sum of these, may take of flash."""
 
 _PARTS = (
-    ("module kern", r"/firmware/kern/(?!wamr_platform)|libkern_engine\.a\((engine|instance)"),
-    ("WAMR", r"libkern_wamr\.a|libkern_engine\.a\((platform|pool|runtime|symbols)"),
+    ("module kern", r"/firmware/kern/(?!wamr_platform)|libkern_engine\.a\((engine|instance|module_check|interpreted)"),
+    ("WAMR", r"libkern_wamr\.a|^interpreter\.o|libkern_engine\.a\((platform|pool|runtime|symbols)"),
     ("exact floats", r"softfloat/|libkern_engine\.a\(floats"),
     ("Ed25519", r"libkern_crypto\.a"),
     ("kernel references", r"natives/"),

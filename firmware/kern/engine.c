@@ -63,11 +63,6 @@ void engine_pool(uint32_t *size, uint32_t *free) {
     *free = info.total_free_size;
 }
 
-static uint32_t deadline(uint32_t max_ticks) {
-    const uint32_t most = KERN_DEADLINE_MS * 1000 / GUARD_TICK_US;
-    return (max_ticks < most ? max_ticks : most) * GUARD_TICK_US;
-}
-
 // ---- instances ----
 
 static void unload(struct instance *instance) {
@@ -82,7 +77,7 @@ static void unload(struct instance *instance) {
 // Unload an instance in which nothing went wrong: the kernel may tidy up first. How that ends makes no difference.
 static void retire(struct instance *instance) {
     struct guard_call call = {
-        .deadline_us = deadline(instance->max_ticks), .arg = { (uint32_t)instance->env }, .entry = instance->cleanup,
+        .deadline_us = instance->deadline_us, .arg = { (uint32_t)instance->env }, .entry = instance->cleanup,
     };
     struct guard_end ignored;
     instance_page_in(instance);
@@ -114,7 +109,7 @@ static bool unload_least_used(void) {
 static bool init(struct instance *instance, const struct image_kernel *kernel) {
     uint32_t size = descriptor_write_defaults(kernel);
     struct guard_call call = {
-        .deadline_us = deadline(kernel->max_ticks),
+        .deadline_us = instance->deadline_us,
         .arg = { (uint32_t)instance->env, size != 0 ? DESCRIPTOR_DEFAULTS : 0, size },
         .entry = instance->init,
     };
@@ -192,7 +187,7 @@ int engine_prepare(struct guard_call *call, const struct gate_pack *pack, uint32
     }
     instance_page_in(instance);
     call->ticket = instance->ticket;
-    call->deadline_us = deadline(instance->max_ticks);
+    call->deadline_us = instance->deadline_us;
     call->arg[0] = (uint32_t)instance->env;
     call->arg[1] = descriptor;
     call->entry = instance->entry;
@@ -234,7 +229,7 @@ const struct engine_native *engine_find_native(const char *id) {
 }
 
 int engine_call_native(const struct engine_native *native, uint32_t max_ticks, uint32_t descriptor, struct engine_result *result) {
-    struct guard_call call = { .deadline_us = deadline(max_ticks), .arg = { descriptor }, .entry = native->entry };
+    struct guard_call call = { .deadline_us = instance_deadline(max_ticks), .arg = { descriptor }, .entry = native->entry };
     instance_page_out();
     clear(result);
     int code = guard_run_one(&call, &result->end);

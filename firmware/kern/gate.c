@@ -40,15 +40,17 @@ static int check_sizes(const struct image *image, const struct gate_policy *poli
 static int check_compatible(const struct image *image, const struct gate_policy *policy, struct gate_report *report) {
     struct image_header header;
     image_header(image, &header);
-    if (strcmp(header.target, policy->target) != 0) {
+    bool bytecode = policy->interpreter && image_is_bytecode(image);
+    if (strcmp(header.target, policy->target) != 0 && !bytecode) {
         *report = (struct gate_report) { .field = "target", .text_required = policy->target, .text_actual = header.target };
         return KERN_WRONG_TARGET;
     }
     if (header.kernel_abi != policy->kernel_abi) {
         return refuse(report, KERN_KERNEL_ABI_MISMATCH, "kernel ABI", policy->kernel_abi, header.kernel_abi);
     }
-    if (header.aot_version != policy->aot_version) {
-        return refuse(report, KERN_AOT_VERSION_MISMATCH, "AOT version", policy->aot_version, header.aot_version);
+    uint32_t aot_version = bytecode ? IMAGE_BYTECODE_AOT_VERSION : policy->aot_version;
+    if (header.aot_version != aot_version) {
+        return refuse(report, KERN_AOT_VERSION_MISMATCH, "AOT version", aot_version, header.aot_version);
     }
     if (policy->runtime_version < header.min_runtime) {
         return refuse(report, KERN_RUNTIME_TOO_OLD, "min runtime", header.min_runtime, policy->runtime_version);

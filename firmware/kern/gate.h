@@ -13,6 +13,7 @@ struct gate_policy {
     const char *target;
     uint32_t kernel_abi;
     uint32_t aot_version;
+    bool interpreter;         // images of bytecode are taken too
     uint32_t runtime_version; // major << 16 | minor << 8 | patch
     uint32_t features;        // bits as in the header
     uint32_t counter_floor;   // lowest security counter accepted

@@ -125,6 +125,12 @@ void image_header(const struct image *image, struct image_header *header) {
     };
 }
 
+bool image_is_bytecode(const struct image *image) {
+    struct image_header header;
+    image_header(image, &header);
+    return strcmp(header.target, IMAGE_BYTECODE_TARGET) == 0;
+}
+
 static struct image_kernel read_kernel(const struct image *image, const uint8_t *record) {
     return (struct image_kernel) {
         .record = record,

@@ -18,6 +18,8 @@
 #define IMAGE_MAX_RANK (4)
 #define IMAGE_CONSTANT (255) // a dim with no symbol
 #define IMAGE_MEMORY_PAGE (65536) // bytes
+#define IMAGE_BYTECODE_TARGET "wasm32" // of an image whose bodies are wasm modules
+#define IMAGE_BYTECODE_AOT_VERSION (0)
 
 enum image_region { IMAGE_INPUT_A, IMAGE_INPUT_B, IMAGE_OUTPUT, IMAGE_SCRATCH, IMAGE_REGIONS };
 enum image_flag { IMAGE_OPTIONAL = 1, IMAGE_LEADING = 2, IMAGE_ALTERNATIVE = 4, IMAGE_INOUT = 8 };
@@ -30,6 +32,9 @@ struct image {
     uint32_t table_size;
     uint32_t kernel_count;
 };
+
+// Whether its bodies are wasm modules.
+bool image_is_bytecode(const struct image *image);
 
 struct image_header {
     uint32_t kernel_abi, aot_version, security_counter, min_runtime, max_runtime, features;

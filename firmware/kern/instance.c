@@ -1,4 +1,4 @@
-// Loading, checking and instantiating modules, and the private page.
+// Loading and instantiating modules, and the private page.
 //
 // Every instance has its linear memory at the arena's start, so a tensor's offset is the same for all kernels. What a kernel
 // keeps for itself, stack and data, lies in the first page; the data of a kernel that is not resident is saved in the
@@ -15,6 +15,8 @@
 
 #include "arena.h"
 #include "guard.h"
+#include "interpreted.h"
+#include "module_check.h"
 
 #define STACK_MARGIN (512)    // bytes below AOT code's stack check: an exception frame and what runtime helpers need
 #define EXEC_ENV_STACK (64)   // bytes of WAMR's own operand stack, which AOT code does not use
@@ -46,6 +48,13 @@ void instance_page_in(struct instance *instance) {
 
 // ---- loading ----
 
+// WAMR's log complains of NULL.
+static void free_if(void *p) {
+    if (p != NULL) {
+        wasm_runtime_free(p);
+    }
+}
+
 void instance_destroy(struct instance *instance) {
     if (instance_resident == instance) {
         set_resident(NULL);
@@ -59,7 +68,8 @@ void instance_destroy(struct instance *instance) {
     if (instance->module != NULL) {
         wasm_runtime_unload(instance->module);
     }
-    wasm_runtime_free(instance->saved);
+    free_if(instance->saved);
+    free_if(instance->interpreted);
     wasm_runtime_free(instance);
 }
 
@@ -68,46 +78,14 @@ bool instance_fail(const char *what) {
     return false;
 }
 
-static bool check_tables(const AOTModule *module, uint32_t most) {
-    uint64_t elements = 0;
-    for (uint32_t i = 0; i < module->table_count; i++) {
-        elements += module->tables[i].table_type.init_size;
-    }
-    if (elements > most) {
-        snprintf(instance_message, sizeof(instance_message), "tables have %lu elements, the limit is %lu", (unsigned long)elements, (unsigned long)most);
-    }
-    return elements <= most;
-}
-
-// What instantiating relies on, so that nothing of the module runs outside the guard or lands outside the private page.
-static bool check_module(const AOTModule *module, const struct image_kernel *kernel) {
-    if (module->import_func_count != 0 || module->import_global_count != 0 || module->import_table_count != 0) {
-        return instance_fail("module has imports");
-    }
-    if (module->start_function != NULL) {
-        return instance_fail("module has a start function");
-    }
-    if (module->memory_count != 1 || module->memories[0].init_page_count != 1) {
-        return instance_fail("module needs exactly one page of memory");
-    }
-    if (module->aux_heap_base_global_index == (uint32)-1 || module->aux_heap_base != kernel->private_size) {
-        return instance_fail("__heap_base differs from the pack's table");
-    }
-    for (uint32_t i = 0; i < module->mem_init_data_count; i++) {
-        const AOTMemInitData *data = module->mem_init_data_list[i];
-        if (!data->is_passive && (data->offset.init_expr_type != INIT_EXPR_TYPE_I32_CONST
-                                  || (uint32_t)data->offset.u.unary.v.i32 > kernel->private_size
-                                  || data->byte_count > kernel->private_size - (uint32_t)data->offset.u.unary.v.i32)) {
-            return instance_fail("data segment outside the private page");
-        }
-    }
-    return check_tables(module, kernel->max_table_elements);
+static const WASMFuncType *type_of(const struct instance *instance, wasm_function_inst_t function) {
+    return instance_is_interpreted(instance) ? interpreted_type(function) : ((AOTFunctionInstance *)function)->u.func.func_type;
 }
 
 // An exported function of so many parameters and results, all i32; `type` says the same in text.
 static void *find_export(const struct instance *instance, const char *name, uint32_t params, uint32_t results, const char *type) {
-    const AOTFunctionInstance *function = wasm_runtime_lookup_function(instance->inst, name);
-    const AOTFuncType *actual = function != NULL ? function->u.func.func_type : NULL;
+    wasm_function_inst_t function = wasm_runtime_lookup_function(instance->inst, name);
+    const WASMFuncType *actual = function != NULL ? type_of(instance, function) : NULL;
     bool same = actual != NULL && actual->param_count == params && actual->result_count == results;
     for (uint32_t i = 0; same && i < params + results; i++) {
         same = actual->types[i] == VALUE_TYPE_I32;
@@ -115,28 +93,24 @@ static void *find_export(const struct instance *instance, const char *name, uint
     if (!same) {
         snprintf(instance_message, sizeof(instance_message), "no export %s %s", name, type);
     }
-    return same ? function->u.func.func_ptr : NULL;
+    return same ? function : NULL;
 }
 
-static bool find_exports(struct instance *instance, const char *entry) {
-    static const char *const run_by_wamr[] = { "__post_instantiate", "__wasm_call_ctors" };
-    for (uint32_t i = 0; i < 2; i++) {
-        if (wasm_runtime_lookup_function(instance->inst, run_by_wamr[i]) != NULL) {
-            return instance_fail("module exports a constructor");
-        }
+static bool find_exports(struct instance *instance, const char *name) {
+    AOTFunctionInstance *entry = find_export(instance, name, 1, 1, "(i32) -> i32");
+    AOTFunctionInstance *init = find_export(instance, "kernel_init", 2, 1, "(i32, i32) -> i32");
+    AOTFunctionInstance *cleanup = find_export(instance, "kernel_cleanup", 0, 0, "() -> ()");
+    if (entry == NULL || init == NULL || cleanup == NULL || find_export(instance, "kernel_info", 0, 1, "() -> i32") == NULL) {
+        return false;
     }
-    instance->entry = find_export(instance, entry, 1, 1, "(i32) -> i32");
-    instance->init = find_export(instance, "kernel_init", 2, 1, "(i32, i32) -> i32");
-    instance->cleanup = find_export(instance, "kernel_cleanup", 0, 0, "() -> ()");
-    return instance->entry != NULL && instance->init != NULL && instance->cleanup != NULL
-           && find_export(instance, "kernel_info", 0, 1, "() -> i32") != NULL;
-}
-
-// With the stack at the bottom, as wasm-ld puts it, only what lies above it has to be kept between calls.
-static void find_data(struct instance *instance, const AOTModule *module, uint32_t private_size) {
-    bool stack_first = module->aux_stack_top_global_index != (uint32)-1 && module->aux_stack_size == module->aux_stack_bottom;
-    instance->data_start = stack_first ? (uint32_t)module->aux_stack_bottom : 0;
-    instance->data_size = private_size - instance->data_start;
+    if (instance_is_interpreted(instance)) {
+        interpreted_prepare(instance, entry, init, cleanup);
+    } else {
+        instance->entry = entry->u.func.func_ptr;
+        instance->init = init->u.func.func_ptr;
+        instance->cleanup = cleanup->u.func.func_ptr;
+    }
+    return true;
 }
 
 // AOT code reads all of this from the instance at each call.
@@ -148,8 +122,21 @@ static void widen_memory(WASMMemoryInstance *memory, uint32_t limit) {
     wasm_runtime_set_mem_bound_check_bytes(memory, size);
 }
 
+static bool load(struct instance *instance, const struct image_kernel *kernel) {
+    const bool bytecode = KERN_INTERPRETER && image_is_bytecode(&instance->pack->image);
+    if (KERN_INTERPRETER && get_package_type(kernel->body, kernel->body_size) != (bytecode ? Wasm_Module_Bytecode : Wasm_Module_AoT)) {
+        return instance_fail("its code is not of the kind that the image's target says");
+    }
+    // AOT code runs in place; WAMR writes to it only when it has relocations, which our relocator refuses.
+    uint8_t *file = bytecode ? interpreted_copy(instance, kernel) : (uint8_t *)kernel->body;
+    if (file == NULL) {
+        return instance_fail("allocate memory failed");
+    }
+    instance->module = wasm_runtime_load(file, kernel->body_size, instance_message, sizeof(instance_message));
+    return instance->module != NULL;
+}
+
 static bool instantiate(struct instance *instance, const struct image_kernel *kernel) {
-    AOTModule *module = (AOTModule *)instance->module;
     instance_page_out();
     memset(ARENA_BASE, 0, KERN_KERNEL_PAGE);
     instance->inst = wasm_runtime_instantiate(instance->module, 0, 0, instance_message, sizeof(instance_message));
@@ -157,17 +144,22 @@ static bool instantiate(struct instance *instance, const struct image_kernel *ke
         return false;
     }
     instance->env = wasm_runtime_create_exec_env(instance->inst, EXEC_ENV_STACK);
-    find_data(instance, module, kernel->private_size);
+    instance->data_size = kernel->private_size - instance->data_start;
     instance->saved = wasm_runtime_malloc(instance->data_size + 1);
     if (instance->env == NULL || instance->saved == NULL) {
         return instance_fail("allocate memory failed");
     }
     instance->env->native_stack_boundary = (uint8_t *)KERN_STACK_ADDRESS + STACK_MARGIN;
-    AOTModuleInstance *inst = (AOTModuleInstance *)instance->inst;
+    AOTModuleInstance *inst = (AOTModuleInstance *)instance->inst; // of bytecode too, as far as this goes
     inst->cur_exec_env = instance->env;
     widen_memory(inst->memories[0], image_memory_limit(kernel));
     set_resident(instance);
     return find_exports(instance, kernel->entry);
+}
+
+uint32_t instance_deadline(uint32_t max_ticks) {
+    const uint32_t most = KERN_DEADLINE_MS * 1000 / GUARD_TICK_US;
+    return (max_ticks < most ? max_ticks : most) * GUARD_TICK_US;
 }
 
 struct instance *instance_load(const struct gate_pack *pack, uint32_t index, const struct image_kernel *kernel) {
@@ -177,20 +169,19 @@ struct instance *instance_load(const struct gate_pack *pack, uint32_t index, con
         (void)instance_fail("allocate memory failed");
         return NULL;
     }
-    *instance = (struct instance) { .pack = pack, .index = index, .max_ticks = kernel->max_ticks, .ticket = ++tickets };
-    // The body runs in place; WAMR writes to it only when it has relocations, which our relocator refuses.
-    instance->module = wasm_runtime_load((uint8_t *)kernel->body, kernel->body_size, instance_message, sizeof(instance_message));
-    if (instance->module == NULL || !check_module((AOTModule *)instance->module, kernel) || !instantiate(instance, kernel)) {
+    *instance = (struct instance) { .pack = pack, .index = index, .ticket = ++tickets };
+    if (!load(instance, kernel) || !module_check(instance->module, kernel, &instance->data_start) || !instantiate(instance, kernel)) {
         instance_destroy(instance);
         return NULL;
     }
+    instance->deadline_us = instance_deadline(kernel->max_ticks) * (instance_is_interpreted(instance) ? INTERPRETED_PATIENCE : 1);
     return instance;
 }
 
 uint32_t instance_function_at(const struct instance *instance, uint32_t pc) {
     const AOTModule *module = (const AOTModule *)instance->module;
     uint32_t index = INSTANCE_NO_FUNCTION;
-    if (pc - (uint32_t)module->code < module->code_size) {
+    if (!instance_is_interpreted(instance) && pc - (uint32_t)module->code < module->code_size) {
         for (uint32_t i = 0, begin = 0; i < module->func_count; i++) {
             uint32_t start = (uint32_t)module->func_ptrs[i] & ~1u;
             if (start <= pc && start >= begin) {

@@ -1,7 +1,8 @@
 # Module kern: our sources, WAMR's AOT runtime, Ed25519, exact soft floats and the kernels' native references.
 #
-# Set by host/firmware.py: KERN_GENERATED (folder of generated headers), WAMR_ROOT, MONOCYPHER_ROOT, and in
-# ${KERN_GENERATED}/natives.cmake the list KERN_NATIVE_KERNELS of "id|entry point|source" and KERN_NATIVE_OPTIMISATION.
+# Set by host/firmware.py: KERN_GENERATED (folder of generated headers), WAMR_ROOT, MONOCYPHER_ROOT, KERN_INTERPRETER (1 in a
+# debug build, else 0), and in ${KERN_GENERATED}/natives.cmake the list KERN_NATIVE_KERNELS of "id|entry point|source" and
+# KERN_NATIVE_OPTIMISATION.
 
 set(KERN_DIR ${CMAKE_CURRENT_LIST_DIR})
 include(${KERN_GENERATED}/natives.cmake)
@@ -10,7 +11,6 @@ include(${KERN_GENERATED}/natives.cmake)
 
 set(WAMR_CORE ${WAMR_ROOT}/core)
 set(WAMR_IWASM ${WAMR_CORE}/iwasm)
-# The rest of WAMR's runtime is in wamr_platform, smaller.
 add_library(kern_wamr STATIC
     ${WAMR_CORE}/shared/utils/bh_bitmap.c
     ${WAMR_CORE}/shared/utils/bh_common.c
@@ -40,9 +40,12 @@ target_compile_definitions(kern_wamr PUBLIC
     BH_FREE=wasm_runtime_free
     WASM_ENABLE_AOT=1
     WASM_ENABLE_AOT_VALIDATOR=1
-    WASM_ENABLE_INTERP=0
+    WASM_ENABLE_INTERP=${KERN_INTERPRETER}
+    KERN_INTERPRETER=${KERN_INTERPRETER}
+    BH_DEBUG=${KERN_INTERPRETER}
     WASM_ENABLE_FAST_INTERP=0
     WASM_ENABLE_BULK_MEMORY=1
+    WASM_ENABLE_BULK_MEMORY_OPT=${KERN_INTERPRETER}
     WASM_ENABLE_THREAD_MGR=0
     WASM_ENABLE_SHARED_MEMORY=0
     WASM_ENABLE_LIBC_BUILTIN=0
@@ -65,10 +68,9 @@ target_compile_options(kern_wamr PRIVATE -Os -w -ffunction-sections -fdata-secti
 add_library(kern_engine STATIC
     ${KERN_DIR}/engine.c
     ${KERN_DIR}/instance.c
+    ${KERN_DIR}/module_check.c
     ${KERN_DIR}/floats.c
     ${KERN_DIR}/wamr_platform/platform.c
-    ${KERN_DIR}/wamr_platform/pool.c
-    ${KERN_DIR}/wamr_platform/runtime.c
     ${KERN_DIR}/wamr_platform/symbols.c
 )
 target_include_directories(kern_engine PRIVATE ${KERN_DIR} ${KERN_GENERATED})
@@ -137,9 +139,55 @@ foreach(native ${KERN_NATIVE_KERNELS})
     list(APPEND KERN_NATIVE_OBJECTS ${object})
 endforeach()
 
+# ---- the rest of WAMR's runtime; in a debug build its own, with interpreter, assertions and log ----
+
+# The interpreter's float operators are C. Its object gets the routines that AOT code calls in place of the port's, and for double
+# precision, which AOT code does not have either, one that ends the call. In a release build wamr_platform has what is needed, smaller.
+if(KERN_INTERPRETER)
+    file(GLOB WAMR_EMS ${WAMR_CORE}/shared/mem-alloc/ems/*.c)
+    target_sources(kern_wamr PRIVATE
+        ${WAMR_EMS}
+        ${WAMR_CORE}/shared/mem-alloc/mem_alloc.c
+        ${WAMR_CORE}/shared/utils/bh_hashmap.c
+        ${WAMR_CORE}/shared/utils/bh_list.c
+        ${WAMR_CORE}/shared/utils/bh_log.c
+        ${WAMR_CORE}/shared/utils/bh_vector.c
+        ${WAMR_IWASM}/common/wasm_memory.c
+        ${WAMR_IWASM}/common/wasm_native.c
+        ${WAMR_IWASM}/common/wasm_runtime_common.c
+        ${WAMR_IWASM}/common/arch/invokeNative_thumb.s
+        ${WAMR_IWASM}/interpreter/wasm_loader.c
+        ${WAMR_IWASM}/interpreter/wasm_runtime.c
+    )
+    target_sources(kern_engine PRIVATE ${KERN_DIR}/interpreted.c)
+    add_library(kern_interpreter OBJECT ${WAMR_IWASM}/interpreter/wasm_interp_classic.c)
+    target_include_directories(kern_interpreter PRIVATE $<TARGET_PROPERTY:kern_wamr,INTERFACE_INCLUDE_DIRECTORIES>)
+    target_compile_definitions(kern_interpreter PRIVATE $<TARGET_PROPERTY:kern_wamr,INTERFACE_COMPILE_DEFINITIONS>)
+    target_compile_options(kern_interpreter PRIVATE -O2 -w -ffunction-sections -fdata-sections)
+    foreach(call l2f=f32_from_i64 ul2f=f32_from_u64 f2lz=f32_to_i64 f2ulz=f32_to_u64)
+        list(APPEND KERN_REDEFINE --redefine-sym __aeabi_${call})
+    endforeach()
+    foreach(call sqrt ceil floor trunc)
+        list(APPEND KERN_REDEFINE --redefine-sym ${call}f=f32_${call} --redefine-sym ${call}=no_f64_${call})
+    endforeach()
+    list(APPEND KERN_REDEFINE --redefine-sym rintf=f32_nearest --redefine-sym rint=no_f64_rint)
+    foreach(call dadd dsub dmul ddiv dcmpeq dcmplt dcmple dcmpge dcmpgt dcmpun i2d ui2d l2d ul2d d2iz d2uiz d2lz d2ulz d2f f2d)
+        list(APPEND KERN_REDEFINE --redefine-sym __aeabi_${call}=no_f64_${call})
+    endforeach()
+    set(KERN_INTERPRETER_OBJECT ${CMAKE_BINARY_DIR}/interpreter.o)
+    add_custom_command(OUTPUT ${KERN_INTERPRETER_OBJECT}
+        COMMAND ${CMAKE_OBJCOPY} ${KERN_REDEFINE} $<TARGET_OBJECTS:kern_interpreter> ${KERN_INTERPRETER_OBJECT}
+        DEPENDS $<TARGET_OBJECTS:kern_interpreter>
+        VERBATIM
+        COMMAND_EXPAND_LISTS
+    )
+else()
+    target_sources(kern_engine PRIVATE ${KERN_DIR}/wamr_platform/pool.c ${KERN_DIR}/wamr_platform/runtime.c)
+endif()
+
 # ---- the module ----
 
-add_custom_target(kern_objects DEPENDS ${KERN_SOFTFLOAT} ${KERN_NATIVE_OBJECTS})
+add_custom_target(kern_objects DEPENDS ${KERN_SOFTFLOAT} ${KERN_NATIVE_OBJECTS} ${KERN_INTERPRETER_OBJECT})
 add_dependencies(kern_engine kern_objects)
 
 set(KERN_SOURCES
@@ -167,6 +215,9 @@ set(KERN_SOURCES
     ${KERN_DIR}/flash_rp2040.c
     ${KERN_DIR}/guard_rp2040.c
 )
+if(KERN_INTERPRETER)
+    list(APPEND KERN_SOURCES ${KERN_DIR}/debug_log.c)
+endif()
 add_library(usermod_kern INTERFACE)
 # The header too: names of exceptions are in it, and MicroPython collects names anew only when a source changes.
 target_sources(usermod_kern INTERFACE ${KERN_SOURCES} ${KERN_DIR}/guard_armv6m.S ${KERN_GENERATED}/kern_errors.h)
@@ -175,4 +226,5 @@ target_include_directories(usermod_kern INTERFACE
     ${KERN_GENERATED}
 )
 set_source_files_properties(${KERN_SOURCES} PROPERTIES COMPILE_OPTIONS "-Wall;-Wextra;-Wno-unused-parameter")
-target_link_libraries(usermod INTERFACE usermod_kern kern_engine kern_crypto ${KERN_SOFTFLOAT} ${KERN_NATIVE_OBJECTS})
+target_link_libraries(usermod INTERFACE usermod_kern kern_engine kern_crypto ${KERN_SOFTFLOAT} ${KERN_NATIVE_OBJECTS}
+    ${KERN_INTERPRETER_OBJECT})

@@ -63,6 +63,7 @@ static int verify(uint32_t slot, uint32_t length, struct gate_report *report) {
             .target = KERN_TARGET,
             .kernel_abi = KERN_ABI,
             .aot_version = engine_aot_version(),
+            .interpreter = KERN_INTERPRETER,
             .runtime_version = KERN_VERSION_NUMBER,
             .features = KERN_FEATURES,
             .counter_floor = state.store.state.counter,
@@ -155,7 +156,7 @@ static void put(mp_obj_t dict, qstr key, mp_obj_t value) {
 }
 
 static mp_obj_t slot_dict(uint32_t slot) {
-    mp_obj_t dict = mp_obj_new_dict(7);
+    mp_obj_t dict = mp_obj_new_dict(8);
     put(dict, MP_QSTR_slot, mp_obj_new_str_from_cstr(slot == 0 ? "a" : "b"));
     return dict;
 }
@@ -165,6 +166,7 @@ static void put_image(mp_obj_t dict, const struct image *image) {
     image_header(image, &header);
     put(dict, MP_QSTR_name, mp_obj_new_str_from_cstr(header.name));
     put(dict, MP_QSTR_version, mp_obj_new_str_from_cstr(header.version));
+    put(dict, MP_QSTR_code, MP_OBJ_NEW_QSTR(image_is_bytecode(image) ? MP_QSTR_interpreted : MP_QSTR_aot));
     put(dict, MP_QSTR_counter, mp_obj_new_int_from_uint(header.security_counter));
     put(dict, MP_QSTR_manifest, kern_hex(header.manifest_sha256, 32));
     put(dict, MP_QSTR_image_size, mp_obj_new_int_from_uint(image->size));

@@ -252,6 +252,7 @@ def check(
             runtime,
             checked,
             board_name=status["board"],
+            code=status["pack"]["code"],
             seed=seed,
             count=count,
             references=references,
@@ -294,7 +295,7 @@ def _check_tables(report: Report) -> list[RenderableType]:
     examples = [str(example) for kernel in report.kernels for example in kernel.examples]
     verdict = "The same bits everywhere." if report.passed else f"{report.mismatches} MISMATCHES"
     return [
-        f"{report.board} against Wasmtime, {report.pack}",
+        f"{report.board} against Wasmtime, {report.pack}" + (", INTERPRETED" if report.code == "interpreted" else ""),
         table("kernel", "cases>", "elements>", "mismatches>", "outside bound>", "largest error / bound>", rows=rows),
         *examples,
         verdict,

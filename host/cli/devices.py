@@ -12,7 +12,7 @@ import rich_click as click
 
 from host import flash as flashing
 from host import ports
-from host.board import connect
+from host.board import connect, image_target
 from host.boards import Board
 from host.cli.app import host
 from host.cli.options import board_option, command, port_option
@@ -66,7 +66,7 @@ def push(output: Output, pack: Path | None, port: str | None, confirm: bool) -> 
     opened = Pack.open(pack or default_pack())
     with connect(port) as link:
         found = link.status()
-        target = found["target"]
+        target = image_target(opened, found)
         image = opened.image(target)
         check_wamr(opened.manifest, found["wamr"])
         with output.progress(f"pushing {opened.name} {opened.version}") as progress:
@@ -114,7 +114,8 @@ def _slot(pack: Mapping[str, Any]) -> str:
     if "error" in pack:
         return f"refused ({pack['error']}), in slot {pack['slot']}"
     trial = ", on trial" if pack["state"] == "trial" else ""
-    return f"{_title(pack)}, {pack['image_size']} bytes in slot {pack['slot']}{trial}"
+    interpreted = ", INTERPRETED" if pack["code"] == "interpreted" else ""
+    return f"{_title(pack)}, {pack['image_size']} bytes in slot {pack['slot']}{interpreted}{trial}"
 
 
 def _readable(
@@ -124,7 +125,7 @@ def _readable(
     faults = ", ".join(f"{count} {name}" for name, count in stats["faults"].items() if count) or "none"
     return {
         "board": f"{status['board']} ({status['target']})",
-        "firmware": f"kern {status['version']}, build {status['build']}",
+        "firmware": f"kern {status['version']}, {status['variant']} build {status['build']}",
         "kernel ABI": f"{status['abi']}, AOT format {status['aot']}",
         "pack": _slot(active[0]) if active else "none",
         "previous pack": _slot(previous[0]) if previous else "none",

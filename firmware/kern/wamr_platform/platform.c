@@ -26,6 +26,7 @@ void os_free(void *p) {
     (void)p;
 }
 
+#if !KERN_INTERPRETER // debug_log.c has them
 int os_printf(const char *format, ...) {
     (void)format;
     return 0;
@@ -35,6 +36,7 @@ int os_vprintf(const char *format, va_list args) {
     (void)format, (void)args;
     return 0;
 }
+#endif
 
 uint64 os_time_get_boot_us(void) {
     return 0;

@@ -24,6 +24,7 @@
 #define os_thread_local_attribute
 #define bh_socket_t int
 
+#if !KERN_INTERPRETER
 // No log: nobody would read it, and its messages take flash. This stands for WAMR's bh_log.h.
 #define _BH_LOG_H
 #define LOG_FATAL(...) ((void)0)
@@ -37,6 +38,7 @@
 #define bsearch small_search
 void small_sort(void *items, size_t count, size_t size, int (*compare)(const void *, const void *));
 void *small_search(const void *key, const void *items, size_t count, size_t size, int (*compare)(const void *, const void *));
+#endif
 
 typedef int korp_tid;
 typedef int korp_thread;
