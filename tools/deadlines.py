@@ -16,7 +16,7 @@ from host import boards, firmware, pack, project
 from host.board import connect
 from host.emulator import EmulatedBoard
 from host.errors import HostError
-from host.pack import keys
+from host.pack import keys, keyset
 
 sys.path.insert(0, str(project.root() / "tests"))
 import deadlines
@@ -46,7 +46,7 @@ def run(count: int, seed: int) -> deadlines.Outcome:
     """Do it on a board of its own."""
     board = boards.load(BOARD)
     key = keys.default_or_create()
-    uf2 = firmware.build_firmware(board, keys.public_keys()).uf2
+    uf2 = firmware.build_firmware(board, keyset.current()).uf2
     with tempfile.TemporaryDirectory() as folder:
         faults = pack.Pack.open(pack.build_pack(project.root() / "tests" / "faults", Path(folder), key))
         flash = Path(folder) / "flash.bin"
