@@ -255,8 +255,8 @@ def test_the_same_error_on_both_sides_is_agreement(host_runtime: Runtime) -> Non
 
 def test_the_report_in_json_has_the_promised_keys(host_runtime: Runtime, other_runtime: Runtime) -> None:
     report = json.loads(json.dumps(check(Local(other_runtime), host_runtime, count=3).to_json()))
-    assert list(report) == ["board", "pack", "kernels", "mismatches", "error_code", "exit"]
-    assert (report["board"], report["pack"]) == ("test", "core 1.0.0")
+    assert list(report) == ["board", "pack", "code", "kernels", "mismatches", "error_code", "exit"]
+    assert (report["board"], report["pack"], report["code"]) == ("test", "core 1.0.0", "aot")
     assert (report["mismatches"], report["error_code"], report["exit"]) == (0, None, 0)
     for id, kernel in zip(IDS, report["kernels"], strict=True):
         assert (kernel["id"], kernel["cases"], kernel["mismatches"]) == (id, 3, 0)
