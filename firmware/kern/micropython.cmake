@@ -84,13 +84,13 @@ add_library(kern_crypto STATIC
     ${KERN_DIR}/ed25519.c # with monocypher.c in it
     ${KERN_DIR}/crypto/field_armv6m.S
     ${KERN_DIR}/sha256.c
+    ${KERN_DIR}/crypto/sha256_armv6m.S
     ${MONOCYPHER_ROOT}/src/optional/monocypher-ed25519.c
 )
 # The generated monocypher.c before the one that it is made of.
 target_include_directories(kern_crypto PRIVATE ${KERN_GENERATED} ${KERN_DIR}/crypto ${MONOCYPHER_ROOT}/src
     ${MONOCYPHER_ROOT}/src/optional)
 target_compile_options(kern_crypto PRIVATE -Os -ffunction-sections -fdata-sections)
-set_source_files_properties(${KERN_DIR}/sha256.c PROPERTIES COMPILE_OPTIONS -O2) # all of a pack goes through it
 
 # ---- soft floats ----
 

@@ -1,4 +1,4 @@
-// FIPS 180-4. The eight variables of a round do not move from one to the next: they are a window that slides down over an array.
+// FIPS 180-4. On ARMv6-M the compression function is in crypto/sha256_armv6m.S.
 #include "sha256.h"
 
 #include <string.h>
@@ -18,6 +18,16 @@ static const uint32_t round_constants[ROUNDS] = {
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
 };
 
+static void put_big_endian(uint8_t *p, uint32_t value) {
+    for (int i = 3; i >= 0; i--, value >>= 8) {
+        p[i] = (uint8_t)value;
+    }
+}
+
+// Take in a block: its bytes as they are in memory.
+#ifdef __ARM_ARCH_6M__
+void sha256_compress(uint32_t state[8], const uint32_t block[16], const uint32_t constants[ROUNDS]);
+#else
 static uint32_t rotate(uint32_t x, uint32_t bits) {
     return x >> bits | x << (32 - bits);
 }
@@ -35,16 +45,11 @@ static uint32_t get_big_endian(const uint8_t *p) {
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
-static void put_big_endian(uint8_t *p, uint32_t value) {
-    for (int i = 3; i >= 0; i--, value >>= 8) {
-        p[i] = (uint8_t)value;
-    }
-}
-
-static void compress(uint32_t state[8], const uint8_t *block) {
+// The eight variables of a round do not move from one to the next: they are a window that slides down over an array.
+static void sha256_compress(uint32_t state[8], const uint32_t block[16], const uint32_t constants[ROUNDS]) {
     uint32_t words[ROUNDS], variables[ROUNDS + 8], *v = variables + ROUNDS;
     for (int i = 0; i < 16; i++) {
-        words[i] = get_big_endian(block + 4 * i);
+        words[i] = get_big_endian((const uint8_t *)(block + i));
     }
     for (uint32_t *w = words; w < words + ROUNDS - 16; w++) {
         w[16] = w[0] + small_sigma(w[1], 7, 18, 3) + w[9] + small_sigma(w[14], 17, 19, 10);
@@ -52,13 +57,20 @@ static void compress(uint32_t state[8], const uint8_t *block) {
     memcpy(v, state, 8 * sizeof(*v));
     for (int i = 0; i < ROUNDS; i++) {
         v--; // v[1] to v[8] are a to h, v[0] to v[7] will be
-        uint32_t sum = v[8] + big_sigma(v[5], 6, 11, 25) + (((v[6] ^ v[7]) & v[5]) ^ v[7]) + round_constants[i] + words[i];
+        uint32_t sum = v[8] + big_sigma(v[5], 6, 11, 25) + (((v[6] ^ v[7]) & v[5]) ^ v[7]) + constants[i] + words[i];
         v[4] += sum;
         v[0] = sum + big_sigma(v[1], 2, 13, 22) + ((v[1] & v[2]) | ((v[1] | v[2]) & v[3]));
     }
     for (int i = 0; i < 8; i++) {
         state[i] += v[i];
     }
+}
+#endif
+
+static void compress(uint32_t state[8], const uint8_t *bytes) {
+    uint32_t block[BLOCK / 4]; // aligned
+    memcpy(block, bytes, BLOCK);
+    sha256_compress(state, block, round_constants);
 }
 
 void sha256(const uint8_t *bytes, uint32_t size, uint8_t digest[SHA256_SIZE]) {

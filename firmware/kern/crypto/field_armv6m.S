@@ -7,19 +7,19 @@
     .section .text.field_dot, "ax", %progbits
     .align 2
 
-// int64_t field_dot(const int32_t a[10], const int32_t b[10]): a product of 32-bit numbers is four of their halves. The sums of
-// high * low and of high * high fit 32 bits, since |a[i]| < 2^27.
+// int64_t field_dot(const int32_t *a, const int32_t *b, int count): a product of 32-bit numbers is four of their halves. The sums of
+// high * low and of high * high fit 32 bits, since count * |a[i]| < 2^31.
     .global field_dot
     .type field_dot, %function
     .thumb_func
 field_dot:
     push {r4-r7, lr}
-    mov r2, r8
-    mov r3, r9
-    mov r4, r10
-    push {r2-r4}
+    mov r3, r8
+    mov r4, r9
+    mov r5, r10
+    push {r3-r5}
     subs r1, r1, r0             // b from a
-    movs r2, #40
+    lsls r2, r2, #2
     adds r2, r2, r0
     mov ip, r2                  // end of a
     movs r6, #0                 // r7:r6 sum of low * low and low * high
