@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from host import project
 from host.errors import UsageError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,18 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Kern:
+    """What firmware with the module kern is built from: the sections that a board has once kern is ported to it."""
+
+    wamrc: Wamrc
+    memory: Memory
+    flash: Flash
+    limits: Limits
+
+
+@dataclass(frozen=True)
 class Uf2:
-    """The boot ROM's drive."""
+    """A boot ROM that shows a drive, to which firmware is copied."""
 
     family_id: int
     drive_label: str
@@ -70,31 +84,105 @@ class Uf2:
 
 
 @dataclass(frozen=True)
-class Usb:
-    """USB ids: the REPL's and the boot ROM's."""
+class Esptool:
+    """A boot ROM that esptool talks to, over the serial port.
 
-    vid: int
-    pid: int
-    bootsel_pid: int
+    ``chip`` is esptool's --chip, ``chip_id`` the number that chip and firmware file have, ``offset`` where in flash the
+    file goes (bytes), ``flash_size`` the least that is needed (bytes), ``baud`` the speed to write at.
+    """
+
+    chip: str
+    chip_id: int
+    offset: int
+    flash_size: int
+    baud: int
+
+
+@dataclass(frozen=True)
+class Usb:
+    """USB ids, ``vendor:product`` in hexadecimal: the REPL's and the boot ROM's. Other boards may have the same."""
+
+    repl: tuple[str, ...]
+    boot: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Status:
+    """``needs`` is what a build takes that is not on this machine; ``run_on`` where this firmware has been run."""
+
+    needs: str
+    run_on: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """``rp2040js`` executes the firmware; ``esp-rom`` is a boot ROM that can be flashed, and executes nothing."""
+
+    kind: str
 
 
 @dataclass(frozen=True)
 class Board:
-    """One kind of board."""
+    """One kind of board. ``kern`` is None where the module has not been ported to it yet."""
 
     name: str
     title: str
     chip: str
     port: str
     micropython_board: str
-    wamrc: Wamrc
-    memory: Memory
-    flash: Flash
-    limits: Limits
-    uf2: Uf2
+    boot: Uf2 | Esptool
     usb: Usb
+    status: Status
+    kern: Kern | None
     emulator: str | None
     folder: Path
+
+    @property
+    def wamrc(self) -> Wamrc:
+        """How wamrc builds AOT code for the board. Raises UsageError, as the three below, where kern is not ported."""
+        return self._ported().wamrc
+
+    @property
+    def memory(self) -> Memory:
+        """Addresses and sizes in RAM."""
+        return self._ported().memory
+
+    @property
+    def flash(self) -> Flash:
+        """Layout of the flash."""
+        return self._ported().flash
+
+    @property
+    def limits(self) -> Limits:
+        """What a call may use."""
+        return self._ported().limits
+
+    @property
+    def uf2(self) -> Uf2:
+        """The boot ROM's drive. Raises UsageError for a board that has none."""
+        if not isinstance(self.boot, Uf2):
+            raise UsageError(f"board {self.name} has no drive to copy UF2 files to")
+        return self.boot
+
+    @property
+    def summary(self) -> str:
+        """What has been built and run where, in words."""
+        if self.kern:
+            built = "built here"
+        elif self.status.needs:
+            built = f"not built here: needs {self.status.needs}"
+        else:
+            built = "not built: kern is not ported to it"
+        ran = self.status.run_on
+        if not ran:
+            return f"{built}; never run"
+        return f"{built}; run on {', '.join(ran)}{'' if 'hardware' in ran else ', never on hardware'}"
+
+    def _ported(self) -> Kern:
+        if self.kern is None:
+            missing = ", ".join(f"[{field.name}]" for field in fields(Kern))
+            raise UsageError(f"kern is not ported to board {self.name} yet: its board.toml has no {missing}")
+        return self.kern
 
 
 def names() -> list[str]:
@@ -102,26 +190,73 @@ def names() -> list[str]:
     return sorted(path.parent.name for path in (project.root() / "boards").glob("*/board.toml"))
 
 
+def ported() -> list[Board]:
+    """The boards that have the module kern, by name."""
+    return [board for board in map(load, names()) if board.kern]
+
+
 @cache
 def load(name: str) -> Board:
     """The facts of board ``name``. Raises UsageError, naming the boards there are, for an unknown one."""
     if name not in names():
         raise UsageError(f"no board {name!r}; known boards: {', '.join(names())}")
-    folder = project.root() / "boards" / name
-    data = tomllib.loads((folder / "board.toml").read_text())
-    wamrc = data["wamrc"]
+    path = project.root() / "boards" / name / "board.toml"
+    return parse(tomllib.loads(path.read_text()), path)
+
+
+_TEXTS = ("name", "title", "chip", "port", "micropython_board")
+_KERN = {"wamrc": Wamrc, "memory": Memory, "flash": Flash, "limits": Limits}
+_BOOT = {"uf2": Uf2, "esptool": Esptool}
+_SECTIONS = {**_KERN, **_BOOT, "usb": Usb, "status": Status, "emulator": Emulator}
+
+
+def parse(data: Mapping[str, Any], path: Path) -> Board:
+    """The facts in a board.toml's ``data``. Raises UsageError, naming ``path``, for what is wrong or missing."""
+    unknown = set(data) - set(_TEXTS) - set(_SECTIONS)
+    if unknown:
+        raise UsageError(f"{path}: unknown {', '.join(sorted(unknown))}; known: {', '.join((*_TEXTS, *_SECTIONS))}")
+    texts = {name: data[name] for name in _TEXTS if isinstance(data.get(name), str)}
+    for name in _TEXTS:
+        if name not in texts:
+            raise UsageError(f"{path}: {name} must be there, and text")
+    sections: dict[str, type[Any]] = {name: kind for name, kind in _SECTIONS.items() if name in data}
+    made = {name: _section(kind, data[name], f"{path}: [{name}]") for name, kind in sections.items()}
+    boot = [made[name] for name in _BOOT if name in made]
+    if len(boot) != 1:
+        raise UsageError(f"{path}: must have one of {_listed(_BOOT)}")
+    for name in ("usb", "status"):
+        if name not in made:
+            raise UsageError(f"{path}: [{name}] is missing")
+    kern = {name: made[name] for name in _KERN if name in made}
+    if kern and len(kern) < len(_KERN):
+        raise UsageError(f"{path}: must have all of {_listed(_KERN)}, or none of them")
     return Board(
-        name=data["name"],
-        title=data["title"],
-        chip=data["chip"],
-        port=data["port"],
-        micropython_board=data["micropython_board"],
-        wamrc=Wamrc(target_id=wamrc["target_id"], flags=tuple(wamrc["flags"])),
-        memory=Memory(**data["memory"]),
-        flash=Flash(**data["flash"]),
-        limits=Limits(**data["limits"]),
-        uf2=Uf2(**data["uf2"]),
-        usb=Usb(**data["usb"]),
-        emulator=data.get("emulator", {}).get("kind"),
-        folder=folder,
+        **texts,
+        boot=boot[0],
+        usb=made["usb"],
+        status=made["status"],
+        kern=Kern(**kern) if kern else None,
+        emulator=made["emulator"].kind if "emulator" in made else None,
+        folder=path.parent,
     )
+
+
+def _listed(sections: Mapping[str, type]) -> str:
+    return ", ".join(f"[{name}]" for name in sections)
+
+
+def _section(kind: type[T], data: Mapping[str, Any], where: str) -> T:
+    """``data`` as a ``kind``, whose fields are texts, integers or lists of texts: all of them, and no other."""
+    types = get_type_hints(kind)
+    if set(data) != set(types):
+        wrong = [f"no {name}" for name in types if name not in data]
+        wrong += [f"unknown {name}" for name in data if name not in types]
+        raise UsageError(f"{where} has {', '.join(wrong)}")
+    values = {}
+    for name, wanted in types.items():
+        value = tuple(data[name]) if isinstance(data[name], list) else data[name]
+        of_texts = isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+        if not (of_texts if get_args(wanted) else type(value) is wanted):
+            raise UsageError(f"{where}: {name} must be {'a list of texts' if get_args(wanted) else wanted.__name__}")
+        values[name] = value
+    return kind(**values)

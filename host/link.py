@@ -47,7 +47,7 @@ class Link:
             path = str(Path(self.port).resolve()) if self.port.startswith("/") else self.port
             transport = SerialTransport(path, timeout=_TICK)
         except (TransportError, OSError) as error:
-            raise _why_not(self.port) from error
+            raise why_not(self.port) from error
         transport.serial.write_timeout = timeout
         try:
             with _translated(self.port):
@@ -186,7 +186,7 @@ def _close(transport: SerialTransport) -> None:
     transport.serial.close()
 
 
-def _why_not(port: str) -> DeviceError:
+def why_not(port: str) -> DeviceError:
     """Why ``port`` cannot be opened, which mpremote keeps to itself."""
     try:
         serial.serial_for_url(port, exclusive=True).close()

@@ -3,7 +3,7 @@
 /dev/ttyACM0, COM3      a serial port's path
 id:E66118C4E3           the USB serial number
 2e8a:0005[:E66118C4E3]  USB vendor and product, and serial number
-emu:rpi_pico            an emulated board: the one that runs (`host emulate`), else one for as long as it is used
+emu:rpi_pico[:NAME]     an emulated board: the one that runs (`host emulate`), else one for as long as it is used
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _USB = re.compile(r"([0-9a-f]{4}):([0-9a-f]{4})(?::(.+))?", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Device:
-    """A serial port with a board on it, or a running emulated board."""
+    """A serial port with a board on it, or a running emulated board. ``boards`` are the kinds that it may be."""
 
     path: str
     description: str
-    board: str | None = None
+    boards: tuple[str, ...] = ()
     vid: int | None = None
     pid: int | None = None
     serial: str | None = None
@@ -49,12 +49,12 @@ def devices() -> list[Device]:
 
 
 def _usb_devices() -> list[Device]:
-    kinds = {(board.usb.vid, board.usb.pid): board for board in map(boards.load, boards.names())}
+    known = [boards.load(name) for name in boards.names()]
     return [
         Device(
             path=port.device,
             description=port.product or port.description,
-            board=kinds[port.vid, port.pid].name if (port.vid, port.pid) in kinds else None,
+            boards=tuple(board.name for board in known if f"{port.vid:04x}:{port.pid:04x}" in board.usb.repl),
             vid=port.vid,
             pid=port.pid,
             serial=port.serial_number,
@@ -65,11 +65,15 @@ def _usb_devices() -> list[Device]:
 
 
 def _emulated_devices() -> list[Device]:
-    running = ((name, emulator.find_running(name)) for name in boards.names() if boards.load(name).emulator)
     return [
-        Device(path=EMULATED + name, description=f"emulated {boards.load(name).title} on {found.port}", board=name)
-        for name, found in running
-        if found
+        Device(
+            path=_emulated_path(found.board, found.instance),
+            description=f"emulated {boards.load(found.board).title} on {found.port}",
+            boards=(found.board,),
+        )
+        for name in boards.names()
+        if boards.load(name).emulator
+        for found in emulator.all_running(name)
     ]
 
 
@@ -83,7 +87,7 @@ def resolve(port: str | None) -> str:
     if not wanted:
         return _only(devices(), "")
     if wanted.startswith(EMULATED):
-        return EMULATED + _emulated_name(wanted)
+        return _emulated_path(*_emulated_instance(wanted))
     if wanted.startswith("id:"):
         return _only([device for device in devices() if device.serial == wanted[3:]], wanted)
     usb = _USB.fullmatch(wanted)
@@ -96,11 +100,17 @@ def resolve(port: str | None) -> str:
     return wanted
 
 
-def _emulated_name(port: str) -> str:
-    board = boards.load(port.removeprefix(EMULATED))
+def _emulated_instance(port: str) -> tuple[str, str]:
+    """Board and instance that ``emu:BOARD[:NAME]`` means."""
+    name, _, instance = port.removeprefix(EMULATED).partition(":")
+    board = boards.load(name)
     if board.emulator is None:
         raise UsageError(f"board {board.name} has no emulator")
-    return board.name
+    return board.name, emulator.instance_name(instance or emulator.DEFAULT)
+
+
+def _emulated_path(board: str, instance: str) -> str:
+    return f"{EMULATED}{board}" if instance == emulator.DEFAULT else f"{EMULATED}{board}:{instance}"
 
 
 def _only(found: list[Device], wanted: str) -> str:
@@ -118,12 +128,12 @@ def _only(found: list[Device], wanted: str) -> str:
 @contextmanager
 def emulated(port: str) -> Iterator[emulator.Running]:
     """The emulated board that ``emu:BOARD`` means: the running one, else one that runs as long as this context."""
-    name = _emulated_name(port)
-    running = emulator.find_running(name)
+    board, instance = _emulated_instance(port)
+    running = emulator.find_running(board, instance)
     if running:
         yield running
     else:
-        with emulator.EmulatedBoard(name) as started:
+        with emulator.make(board, instance) as started:
             yield started
 
 
@@ -140,10 +150,12 @@ def opened(port: str | None) -> Iterator[str]:
 
 def _port_of(running: emulator.Running) -> Path:
     """The emulated board's port, which it has some time after its start. Raises NoDevice when it has no firmware."""
+    if boards.load(running.board).emulator == emulator.ESP_ROM:
+        raise NoDevice(f"the emulated {running.board} is a boot ROM: it can be flashed, and runs nothing")
     end = time.monotonic() + _START_SECONDS
     while not running.bootsel_dir.is_dir():
         if running.port.exists() or time.monotonic() > end:
             return running.wait_for_port(0)
         time.sleep(_POLL)
-    flash = f"host flash --board {running.board} --port {EMULATED}{running.board}"
+    flash = f"host flash --board {running.board} --port {_emulated_path(running.board, running.instance)}"
     raise NoDevice(f"the emulated board is in BOOTSEL, for it has no firmware; flash it with: {flash}")

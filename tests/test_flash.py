@@ -12,8 +12,8 @@ import serial
 from host import boards, flash
 from host.board import connect
 from host.emulator import EmulatedBoard
-from host.errors import BuildError, CheckFailed, DeviceTimeout, NoDevice
-from host.flash import Firmware
+from host.errors import BuildError, CheckFailed, DeviceTimeout, NoDevice, UsageError
+from host.flash import Firmware, started, uf2
 
 PICO = boards.load("rpi_pico")
 
@@ -30,16 +30,16 @@ def firmware(firmware_uf2: Path) -> Firmware:
     return flash.read_firmware(PICO, firmware_uf2)
 
 
-def put(firmware: Firmware, target: flash.Target, patience: float = 0) -> dict[str, object]:
-    return flash.flash(PICO, firmware, target, report=lambda text: None, patience=patience)
+def put(firmware: Firmware, target: uf2.Target, patience: float = 0) -> dict[str, object]:
+    return uf2.flash(PICO, firmware, target, report=lambda text: None, patience=patience)
 
 
 def test_a_blank_emulated_board_runs_what_was_flashed(blank: EmulatedBoard, firmware: Firmware) -> None:
     progress: list[tuple[int, int]] = []
-    with blank, flash.target(PICO, "emu:rpi_pico") as target:
-        status = flash.flash(PICO, firmware, target, lambda text: None, lambda *amounts: progress.append(amounts))
+    with blank, uf2.target(PICO, "emu:rpi_pico") as target:
+        status = uf2.flash(PICO, firmware, target, lambda text: None, lambda *amounts: progress.append(amounts))
     assert (status["build"], status["version"]) == (firmware.build, firmware.version)
-    assert progress[-1] == (firmware.uf2.stat().st_size,) * 2
+    assert progress[-1] == (firmware.path.stat().st_size,) * 2
 
 
 def test_a_running_board_is_rebooted_first_and_keeps_its_pack(
@@ -48,20 +48,20 @@ def test_a_running_board_is_rebooted_first_and_keeps_its_pack(
     from host.pack import Pack
 
     with blank:
-        with flash.target(PICO, "emu:rpi_pico") as target:
+        with uf2.target(PICO, "emu:rpi_pico") as target:
             put(firmware, target)
         with connect("emu:rpi_pico") as board:
             installed = board.install(Pack.open(core_pack).image("thumbv6m-soft"))
-        with flash.target(PICO, "emu:rpi_pico") as target:
+        with uf2.target(PICO, "emu:rpi_pico") as target:
             status = put(firmware, target)
     assert status["pack"] == installed
 
 
 def test_a_port_and_a_drive_are_flashed_as_a_real_board_is(blank: EmulatedBoard, firmware: Firmware) -> None:
     with blank:
-        with flash.target(PICO, str(blank.port), blank.wait_for_bootsel()) as target:
+        with uf2.target(PICO, str(blank.port), blank.wait_for_bootsel()) as target:
             put(firmware, target)
-        with flash.target(PICO, str(blank.port), blank.bootsel_dir) as target:
+        with uf2.target(PICO, str(blank.port), blank.bootsel_dir) as target:
             assert target.drive() is None
             assert put(firmware, target)["build"] == firmware.build
 
@@ -71,30 +71,30 @@ def test_a_board_whose_repl_does_not_answer_is_touched_at_1200_baud(
 ) -> None:
     """Ctrl-C is switched off and a program runs: nothing but the touch gets through."""
     with blank:
-        with flash.target(PICO, "emu:rpi_pico") as target:
+        with uf2.target(PICO, "emu:rpi_pico") as target:
             put(firmware, target)
         with serial.Serial(str(blank.wait_for_port()), timeout=5) as port:
             port.write(
                 b"\r\x03\x02import micropython, time; micropython.kbd_intr(-1)\rwhile True: time.sleep_ms(5)\r\r\r"
             )
             port.read_until(b"sleep_ms(5)")
-        with flash.target(PICO, "emu:rpi_pico") as target:
+        with uf2.target(PICO, "emu:rpi_pico") as target:
             assert put(firmware, target)["build"] == firmware.build
 
 
 def test_other_firmware_than_announced_is_found_out(blank: EmulatedBoard, firmware: Firmware, tmp_path: Path) -> None:
-    shutil.copy(firmware.uf2, tmp_path / "firmware.uf2")
+    shutil.copy(firmware.path, tmp_path / "firmware.uf2")
     (tmp_path / "firmware.json").write_text(json.dumps({"build_id": "another", "version": firmware.version}))
-    with blank, flash.target(PICO, "emu:rpi_pico") as target, pytest.raises(CheckFailed, match="another"):
+    with blank, uf2.target(PICO, "emu:rpi_pico") as target, pytest.raises(CheckFailed, match="another"):
         put(flash.read_firmware(PICO, tmp_path / "firmware.uf2"), target)
 
 
 def test_a_file_that_the_boot_rom_ignores_is_reported(
     blank: EmulatedBoard, firmware: Firmware, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flash, "START_SECONDS", 2.0)
-    (tmp_path / "firmware.uf2").write_bytes(b"not a UF2 file" * 100)
-    with blank, flash.target(PICO, "emu:rpi_pico") as target, pytest.raises(DeviceTimeout, match="did not take"):
+    monkeypatch.setattr(started, "START_SECONDS", 2.0)
+    (tmp_path / "firmware.uf2").write_bytes(firmware.path.read_bytes()[:-512])
+    with blank, uf2.target(PICO, "emu:rpi_pico") as target, pytest.raises(DeviceTimeout, match="did not take"):
         put(Firmware(tmp_path / "firmware.uf2", "x", "0"), target)
 
 
@@ -110,16 +110,44 @@ def test_firmware_without_its_description_cannot_be_checked(tmp_path: Path) -> N
         flash.read_firmware(PICO, tmp_path / "other.uf2")
 
 
+def test_firmware_of_another_family_is_refused_before_the_board_is_touched(firmware: Firmware, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="0xe48bff56; rpi_pico2"):
+        flash.read_firmware(boards.load("rpi_pico2"), firmware.path)
+    shutil.copy(firmware.path.with_name("firmware.json"), tmp_path)
+    (tmp_path / "firmware.uf2").write_bytes(b"not a UF2 file" * 100)
+    with pytest.raises(UsageError, match="not a UF2 file"):
+        flash.read_firmware(PICO, tmp_path / "firmware.uf2")
+
+
+def test_another_chip_is_found_out_before_the_reboot(emulated_board: EmulatedBoard, firmware: Firmware) -> None:
+    pico2 = boards.load("rpi_pico2")
+    with (
+        uf2.target(pico2, str(emulated_board.wait_for_port())) as target,
+        pytest.raises(UsageError, match="Raspberry Pi Pico with RP2040; rpi_pico2 has the chip RP2350"),
+    ):
+        uf2.flash(pico2, firmware, target, lambda text: None, patience=0)
+    assert emulated_board.port.exists()
+
+
+def test_a_drive_of_another_chip_is_named(firmware: Firmware, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "INFO_UF2.TXT").write_text("UF2 Bootloader v1.0\r\nModel: Raspberry Pi RP2350\r\nBoard-ID: RP2350\r\n")
+    monkeypatch.setattr(uf2, "mounted", lambda: iter([tmp_path]))
+    with uf2.target(PICO, str(tmp_path / "none")) as target, pytest.raises(NoDevice, match="is RP2350's"):
+        put(firmware, target)
+    with uf2.target(boards.load("rpi_pico2"), str(tmp_path / "none")) as target:
+        assert target.drive() == tmp_path
+
+
 def test_no_board_at_all_says_to_hold_bootsel(firmware: Firmware, tmp_path: Path) -> None:
-    with flash.target(PICO, str(tmp_path / "none"), tmp_path) as target, pytest.raises(NoDevice, match="hold BOOTSEL"):
+    with uf2.target(PICO, str(tmp_path / "none"), tmp_path) as target, pytest.raises(NoDevice, match="hold BOOTSEL"):
         put(firmware, target)
 
 
 def test_a_drive_is_known_by_its_board_id(tmp_path: Path) -> None:
-    assert flash.board_id(tmp_path) is None
+    assert uf2.board_id(tmp_path) is None
     (tmp_path / "INFO_UF2.TXT").write_text("UF2 Bootloader v3.0\r\nModel: Raspberry Pi RP2\r\nBoard-ID: RPI-RP2\r\n")
-    assert flash.board_id(tmp_path) == "RPI-RP2"
+    assert uf2.board_id(tmp_path) == "RPI-RP2"
 
 
 def test_every_mounted_place_is_a_folder() -> None:
-    assert all(place.is_absolute() for place in flash.mounted())
+    assert all(place.is_absolute() for place in uf2.mounted())

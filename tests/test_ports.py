@@ -9,7 +9,7 @@ from serial.tools import list_ports
 from serial.tools.list_ports_common import ListPortInfo
 
 from host import ports
-from host.emulator import EmulatedBoard
+from host.emulator import EmulatedBoard, EspRom
 from host.errors import NoDevice, UsageError
 
 
@@ -33,6 +33,7 @@ def connect(monkeypatch: pytest.MonkeyPatch, *devices: tuple[str, int, int, str]
 PICO = ("/dev/ttyACM0", 0x2E8A, 0x0005, "E66118C4E3")
 PICO_2 = ("/dev/ttyACM1", 0x2E8A, 0x0005, "E66118C4E4")
 OTHER = ("/dev/ttyUSB0", 0x1A86, 0x7523, "5")
+UNKNOWN = ("/dev/ttyUSB1", 0x1234, 0x5678, "6")
 
 
 @pytest.mark.parametrize("path", ["/dev/ttyACM7", "COM3", "socket://localhost:2217", "rfc2217://host:4000"])
@@ -42,6 +43,16 @@ def test_a_path_or_url_means_itself(path: str) -> None:
 
 def test_an_emulated_board_is_named_by_its_kind() -> None:
     assert ports.resolve("emu:rpi_pico") == "emu:rpi_pico"
+
+
+def test_of_several_emulated_boards_of_a_kind_each_has_a_name() -> None:
+    assert ports.resolve("emu:rpi_pico:left") == "emu:rpi_pico:left"
+    assert ports.resolve("emu:rpi_pico:default") == "emu:rpi_pico"
+    with pytest.raises(UsageError, match="no name for an emulated board"):
+        ports.resolve("emu:rpi_pico:../elsewhere")
+    with EspRom("esp32c3") as first, EspRom("esp32c3", instance="left") as second:
+        assert [device.path for device in ports.devices()] == ["emu:esp32c3", "emu:esp32c3:left"]
+        assert first.port != second.port
 
 
 def test_an_unknown_emulated_board_is_an_error_that_names_the_known_ones() -> None:
@@ -100,9 +111,13 @@ def test_ports_without_a_usb_device_are_no_candidates(monkeypatch: pytest.Monkey
     assert [device.path for device in ports.devices()] == ["/dev/ttyACM0"]
 
 
-def test_devices_tell_which_board_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    connect(monkeypatch, PICO, OTHER)
-    assert [device.board for device in ports.devices()] == ["rpi_pico", None]
+def test_devices_tell_which_boards_they_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect(monkeypatch, PICO, OTHER, UNKNOWN)
+    assert [device.boards for device in ports.devices()] == [
+        ("rpi_pico", "rpi_pico2"),
+        ("esp32", "esp32c3", "esp32s3"),
+        (),
+    ]
 
 
 def test_a_running_emulated_board_is_a_device_and_is_used(tmp_path: Path) -> None:

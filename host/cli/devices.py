@@ -10,15 +10,18 @@ from typing import Any
 
 import rich_click as click
 
+from host import boards, ports
 from host import flash as flashing
-from host import ports
 from host.board import connect, image_target
-from host.boards import Board
+from host.boards import Board, Uf2
 from host.cli.app import host
-from host.cli.options import board_option, command, port_option
+from host.cli.options import command, complete_board, load_board, port_option
 from host.cli.output import Output, facts, table
 from host.cli.packs import default_pack
-from host.errors import UsageError
+from host.errors import HostError, UsageError
+from host.flash import Job, Settings, esp
+from host.flash.esp import DEFAULTS
+from host.flash.uf2 import PERSON_SECONDS
 
 
 @command(host, "devices")
@@ -26,7 +29,7 @@ def devices(output: Output) -> None:
     """List serial ports that may be boards, and emulated boards that run."""
     found = ports.devices()
     rows = [
-        (device.path, device.board or "", f"id:{device.serial}" if device.serial else "", device.description)
+        (device.path, " or ".join(device.boards), f"id:{device.serial}" if device.serial else "", device.description)
         for device in found
     ]
     listed = table("port", "board", "serial number", "description", rows=rows) if rows else "No device."
@@ -34,20 +37,98 @@ def devices(output: Output) -> None:
 
 
 @command(host, "flash")
-@board_option
+@click.option("--board", "kind", callback=load_board, shell_complete=complete_board, help="Kind of board.")
 @port_option
+@click.option("--all", "everything", is_flag=True, help="Every board that is there: of --board, or with firmware.")
 @click.option(
-    "--uf2", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Firmware other than host build's."
+    "--firmware", "files", multiple=True, metavar="[BOARD=]FILE", help="Firmware other than host build's; repeatable."
 )
 @click.option("--drive", type=click.Path(file_okay=False, path_type=Path), help="Where the BOOTSEL drive is mounted.")
-def flash(output: Output, board: Board, port: str | None, uf2: Path | None, drive: Path | None) -> None:
-    """Put firmware on a board, and check that the board runs it."""
-    firmware = flashing.read_firmware(board, uf2)
-    patience = flashing.PERSON_SECONDS if sys.stderr.isatty() else 0.0
-    with flashing.target(board, port, drive) as target, output.progress("copying") as progress:
-        status = flashing.flash(board, firmware, target, output.note, progress, patience)
-    data = {"board": board.name, "uf2": str(firmware.uf2), "version": status["version"], "build": status["build"]}
-    output.result(data, f"{board.title} runs kern {status['version']}, build {status['build']}, as flashed.")
+@click.option("--baud", type=click.IntRange(min=9600), help="ESP32: speed to write at. Default: the board's.")
+@click.option("--erase", is_flag=True, help="ESP32: erase all of the flash first, with files and packs.")
+@click.option("--before", type=click.Choice(esp.BEFORE), help="ESP32: reset into the boot ROM.")
+@click.option("--after", type=click.Choice(esp.AFTER), help="ESP32: reset afterwards.")
+@click.option("--no-stub", is_flag=True, help="ESP32: by the ROM's own loader, slower.")
+def flash(
+    output: Output,
+    kind: Board | None,
+    port: str | None,
+    everything: bool,
+    files: tuple[str, ...],
+    drive: Path | None,
+    no_stub: bool,
+    **settings: Any,
+) -> int:
+    """Put firmware on a board, or on all of them, and check that it runs."""
+    named = dict(_named_file(text, kind) for text in files)
+    chosen = [kind] if kind else []
+    how = Settings(**settings, stub=not no_stub)
+    if everything:
+        if port or drive:
+            raise UsageError("--all is every board: it takes no --port and no --drive")
+        return _flash_all(output, flashing.find_jobs(chosen, named, how))
+    if kind is None:
+        raise UsageError("say which kind of board with --board, or --all for every board that is there")
+    if how != DEFAULTS and isinstance(kind.boot, Uf2):
+        raise UsageError(f"{kind.name} is not flashed by esptool: no --baud, --erase, --before, --after, --no-stub")
+    _flash_one(output, Job(kind, flashing.read_firmware(kind, named.get(kind.name)), port, drive, how))
+    return 0
+
+
+def _named_file(text: str, kind: Board | None) -> tuple[str, Path]:
+    """Board and file of a --firmware; without BOARD=, the file is for --board."""
+    name, equals, file = text.partition("=")
+    if equals and name in boards.names():
+        return name, Path(file)
+    if kind is None:
+        raise UsageError(f"--firmware {text}: say for which board, as in --firmware BOARD={text}")
+    return kind.name, Path(text)
+
+
+def _flash_one(output: Output, job: Job) -> None:
+    patience = PERSON_SECONDS if sys.stderr.isatty() else 0.0
+    with output.progress("writing") as progress:
+        status = job.run(output.note, progress, patience)
+    output.result(_flashed(job, status), f"{job.board.title} {_outcome(status)}")
+
+
+def _flash_all(output: Output, jobs: Sequence[Job]) -> int:
+    with output.bars() as add:
+        results = flashing.flash_all(
+            jobs, lambda job, text: output.note(f"{job.place}: {text}"), lambda job: add(job.place)
+        )
+    told = [
+        {**_flashed(job, result.status), "place": job.place, **_failed(result.error)}
+        for job, result in zip(jobs, results, strict=True)
+    ]
+    rows = [
+        (job.place, job.board.name, "FAILED" if result.error else "ok", result.error or _outcome(result.status))
+        for job, result in zip(jobs, results, strict=True)
+    ]
+    failed = sum(result.error is not None for result in results)
+    summary = f"{len(jobs) - failed} of {len(jobs)} flashed."
+    output.result({"boards": told, "failed": failed}, table("where", "board", "", "result", rows=rows), summary)
+    return 1 if failed else 0
+
+
+def _flashed(job: Job, status: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {
+        "board": job.board.name,
+        "firmware": str(job.firmware.path),
+        "version": job.firmware.version,
+        "build": job.firmware.build,
+        "runs": status is not None,
+    }
+
+
+def _failed(error: HostError | None) -> dict[str, Any]:
+    return {"error": type(error).__name__, "message": str(error), "exit": error.exit_code} if error else {"error": None}
+
+
+def _outcome(status: Mapping[str, Any] | None) -> str:
+    if status:
+        return f"runs kern {status['version']}, build {status['build']}, as flashed."
+    return "has the firmware in its flash, verified; what runs was not compared."
 
 
 @command(host, "push")

@@ -9,7 +9,7 @@ import rich_click as click
 from click.shell_completion import get_completion_class
 
 from host import boards
-from host.boards import Board
+from host.boards import Board, Uf2
 from host.cli.app import host
 from host.cli.options import board_argument, command
 from host.cli.output import Output, facts, sizes_table, table
@@ -35,11 +35,21 @@ def doctor(output: Output) -> int:
 
 @command(host, "boards")
 def list_boards(output: Output) -> None:
-    """List the boards that firmware can be built for."""
+    """List the boards there are, with what has been built and run where."""
     known = [boards.load(name) for name in boards.names()]
-    rows = [(board.name, board.title, board.chip, board.wamrc.target_id, board.emulator or "") for board in known]
-    names = ("name", "title", "chip", "target", "emulator")
-    output.result({"boards": [dict(zip(names, row, strict=True)) for row in rows]}, table(*names, rows=rows))
+    names = ("name", "title", "chip", "target", "emulator", "status")
+    rows = [
+        (board.name, board.title, board.chip, _target(board), board.emulator or "", board.summary) for board in known
+    ]
+    told = [
+        {**dict(zip(names, row, strict=True)), "run_on": board.status.run_on, "needs": board.status.needs}
+        for board, row in zip(known, rows, strict=True)
+    ]
+    output.result({"boards": told}, table(*names, rows=rows))
+
+
+def _target(board: Board) -> str:
+    return board.kern.wamrc.target_id if board.kern else ""
 
 
 @command(host, "build")
@@ -72,16 +82,19 @@ def build(output: Output, board: Board, variant: str) -> None:
 
 @command(host, "emulate")
 @board_argument
-def emulate(output: Output, board: Board) -> None:
+@click.option("--name", default="default", help="Of several emulated boards of a kind, which; as in emu:BOARD:NAME.")
+def emulate(output: Output, board: Board, name: str) -> None:
     """Run an emulated BOARD until Ctrl-C; its serial port is printed first."""
     from host import emulator
 
     def announce(running: emulator.Running) -> None:
-        data = {"board": board.name, "port": str(running.port), "bootsel": str(running.bootsel_dir)}
+        data = {"board": board.name, "name": running.instance, "port": str(running.port)}
+        if isinstance(board.boot, Uf2):
+            data["bootsel"] = str(running.bootsel_dir)
         output.result(data, str(running.port))
         sys.stdout.flush()
 
-    emulator.serve(board.name, on_ready=announce)
+    emulator.serve(board.name, instance=emulator.instance_name(name), on_ready=announce)
 
 
 @host.command("completion")

@@ -30,7 +30,8 @@ def command(group: click.Group, name: str) -> Callable[[Function], click.Command
     return decorate
 
 
-def _complete_board(context: click.Context, param: click.Parameter, typed: str) -> list[CompletionItem]:
+def complete_board(context: click.Context, param: click.Parameter, typed: str) -> list[CompletionItem]:
+    """Names of boards, for the shell."""
     return [CompletionItem(name) for name in boards.names() if name.startswith(typed)]
 
 
@@ -42,22 +43,18 @@ def _complete_port(context: click.Context, param: click.Parameter, typed: str) -
     return [CompletionItem(path, help=text) for path, text in known.items() if path.startswith(typed)]
 
 
-def _load_board(context: click.Context, param: click.Parameter, name: str) -> boards.Board:
-    return boards.load(name)
+def load_board(context: click.Context, param: click.Parameter, name: str | None) -> boards.Board | None:
+    """The facts of the board ``name``; None for an option that was not given."""
+    return boards.load(name) if name else None
 
 
-board_argument = click.argument("board", callback=_load_board, shell_complete=_complete_board)
+board_argument = click.argument("board", callback=load_board, shell_complete=complete_board)
 """The facts of the board that the first word names."""
-
-board_option = click.option(
-    "--board", required=True, callback=_load_board, shell_complete=_complete_board, help="Kind of board."
-)
-"""The same as an option."""
 
 port_option = click.option(
     "--port",
     shell_complete=_complete_port,
-    help="Path, id:SERIAL, vid:pid[:serial] or emu:BOARD. Default: HOST_PORT, else the only device.",
+    help="Path, id:SERIAL, vid:pid[:serial] or emu:BOARD[:NAME]. Default: HOST_PORT, else the only device.",
 )
 """Which board; see host.ports."""
 

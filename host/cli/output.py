@@ -43,12 +43,22 @@ class Output:
     @contextmanager
     def progress(self, text: str, unit: str = "bytes") -> Iterator[Callable[[int, int], None]]:
         """A progress bar for the context, on a terminal only. Yields a function of the amounts done and in all."""
+        with self.bars(unit) as add:
+            yield add(text)
+
+    @contextmanager
+    def bars(self, unit: str = "bytes") -> Iterator[Callable[[str], Callable[[int, int], None]]]:
+        """Several bars, as ``progress``. Yields a function that adds one, with its text."""
         shown = console(stderr=True)
         amount = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
         columns = (TextColumn("{task.description}"), BarColumn(), amount, TimeRemainingColumn())
         with Progress(*columns, console=shown, disable=not shown.is_terminal, transient=True) as bar:
-            task = bar.add_task(text, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+
+            def add(text: str) -> Callable[[int, int], None]:
+                task = bar.add_task(text, total=None)
+                return lambda done, total: bar.update(task, completed=done, total=total)
+
+            yield add
 
 
 def table(*columns: str, rows: Iterator[tuple[Any, ...]] | list[tuple[Any, ...]], title: str | None = None) -> Table:

@@ -1,4 +1,4 @@
-"""Emulated boards: a Raspberry Pi Pico that a program talks to as it would to a real one.
+"""Emulated boards: a Raspberry Pi Pico that programs talk to as to a real one, and ESP32s that can be flashed.
 
     with EmulatedBoard("rpi_pico") as board:      # or `host emulate rpi_pico` in another terminal
         (board.wait_for_bootsel() / "firmware.uf2").write_bytes(uf2)
@@ -8,7 +8,21 @@ docs/emulator.md says what is emulated and how well.
 """
 
 from host.emulator.board import EmulatedBoard, Event
-from host.emulator.instance import Running, find_running
-from host.emulator.serve import serve
+from host.emulator.esp_rom import EspRom, Noise
+from host.emulator.instance import DEFAULT, Running, all_running, find_running, instance_name
+from host.emulator.serve import ESP_ROM, make, serve
 
-__all__ = ["EmulatedBoard", "Event", "Running", "find_running", "serve"]
+__all__ = [
+    "DEFAULT",
+    "ESP_ROM",
+    "EmulatedBoard",
+    "EspRom",
+    "Event",
+    "Noise",
+    "Running",
+    "all_running",
+    "find_running",
+    "instance_name",
+    "make",
+    "serve",
+]

@@ -47,7 +47,11 @@ class EmulatedBoard(instances.Running):
     """
 
     def __init__(
-        self, name: str = "rpi_pico", flash: Path | None = None, instance: str = "default", realtime: bool = True
+        self,
+        name: str = "rpi_pico",
+        flash: Path | None = None,
+        instance: str = instances.DEFAULT,
+        realtime: bool = True,
     ) -> None:
         super().__init__(name, instance)
         self._facts = boards.load(name)

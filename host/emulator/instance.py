@@ -13,13 +13,16 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from host import boards, project
-from host.errors import DeviceBusy, DeviceTimeout
+from host.boards import Uf2
+from host.errors import DeviceBusy, DeviceTimeout, UsageError
 
+DEFAULT = "default"
 _POLL = 0.02
 _TRIES = 10  # a look whether a lock is held holds it for an instant
 
@@ -27,11 +30,10 @@ _TRIES = 10  # a look whether a lock is held holds it for an instant
 class Running:
     """An emulated board that runs, in this process or another."""
 
-    def __init__(self, board: str, instance: str = "default") -> None:
+    def __init__(self, board: str, instance: str = DEFAULT) -> None:
         self.board = board
         self.instance = instance
         self.folder = project.state_dir() / "emulator" / board / instance
-        self._drive_label = boards.load(board).uf2.drive_label
 
     @property
     def port(self) -> Path:
@@ -41,7 +43,7 @@ class Running:
     @property
     def bootsel_dir(self) -> Path:
         """Path of the boot ROM's drive; the folder exists while the board is in BOOTSEL."""
-        return self.folder / self._drive_label
+        return self.folder / boards.load(self.board).uf2.drive_label
 
     @property
     def profile(self) -> Path:
@@ -120,22 +122,37 @@ class Lock:
         return False
 
 
-def find_running(board: str, instance: str = "default") -> Running | None:
+def find_running(board: str, instance: str = DEFAULT) -> Running | None:
     """The instance of ``board`` that runs now, if it does. What a killed process left behind does not count."""
     found = Running(board, instance)
     return found if (found.folder / "info.json").exists() and Lock(found.folder / "lock").held() else None
 
 
+def all_running(board: str) -> list[Running]:
+    """Every instance of ``board`` that runs now, by name."""
+    folder = project.state_dir() / "emulator" / board
+    names = sorted(path.parent.name for path in folder.glob("*/info.json"))
+    return [running for name in names if (running := find_running(board, name))]
+
+
+def instance_name(name: str) -> str:
+    """``name``, if an instance may be called so. Raises UsageError."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise UsageError(f"{name!r} is no name for an emulated board: letters, digits, '_' and '-'")
+    return name
+
+
 def publish(running: Running, flash: Path) -> None:
-    """Write info.json: pid, board, instance, port, bootsel_dir, flash."""
+    """Write info.json: pid, board, instance, port, flash, and bootsel_dir of a board that has one."""
     info = {
         "pid": os.getpid(),
         "board": running.board,
         "instance": running.instance,
         "port": str(running.port),
-        "bootsel_dir": str(running.bootsel_dir),
         "flash": str(flash),
     }
+    if isinstance(boards.load(running.board).boot, Uf2):
+        info["bootsel_dir"] = str(running.bootsel_dir)
     new = running.folder / f".info.{os.getpid()}"
     new.write_text(json.dumps(info, indent=2) + "\n")
     new.rename(running.folder / "info.json")

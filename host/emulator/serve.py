@@ -9,22 +9,37 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+from host import boards
 from host.emulator.board import EmulatedBoard, Event
+from host.emulator.esp_rom import EspRom
+from host.emulator.instance import DEFAULT
 from host.errors import DeviceError
+
+ESP_ROM = "esp-rom"
+"""The kind, in board.toml, of an emulated board that is an `EspRom`; the others are an `EmulatedBoard`."""
 
 _FATAL = ("lockup", "crashed")
 
 
-def _announce(board: EmulatedBoard) -> None:
+def make(
+    board: str, instance: str = DEFAULT, flash: Path | None = None, realtime: bool = True
+) -> EmulatedBoard | EspRom:
+    """The emulated ``board`` of the kind that it has, not yet powered."""
+    if boards.load(board).emulator == ESP_ROM:
+        return EspRom(board, flash, instance)
+    return EmulatedBoard(board, flash, instance, realtime)
+
+
+def _announce(board: EmulatedBoard | EspRom) -> None:
     print(board.port, flush=True)
 
 
 def serve(
     board: str,
     flash: Path | None = None,
-    instance: str = "default",
+    instance: str = DEFAULT,
     realtime: bool = True,
-    on_ready: Callable[[EmulatedBoard], None] = _announce,
+    on_ready: Callable[[EmulatedBoard | EspRom], None] = _announce,
 ) -> None:
     """Run an emulated ``board`` until SIGINT or SIGTERM; what happens to it is told on stderr.
 
@@ -38,7 +53,7 @@ def serve(
 
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with EmulatedBoard(board, flash=flash, instance=instance, realtime=realtime) as running:
+        with make(board, instance, flash, realtime) as running:
             told = 0
             ready = False
             while not stop.wait(0.1):
@@ -54,7 +69,7 @@ def serve(
             signal.signal(number, handler)
 
 
-def _report(board: EmulatedBoard, event: Event) -> None:
+def _report(board: EmulatedBoard | EspRom, event: Event) -> None:
     name = event["event"]
     if name in _FATAL:
         registers = " ".join(f"{register}={value}" for register, value in event.get("registers", {}).items())
@@ -66,6 +81,7 @@ def _report(board: EmulatedBoard, event: Event) -> None:
         "uf2_refused": f"{event.get('file')} ignored: {event.get('reason')}",
         "reset": f"reset ({event.get('cause')})",
         "unsupported": str(event.get("message")),
+        "refused": f"refused command {event.get('command', 0):#04x} (code {event.get('code', 0):#04x})",
     }.get(name)
     if text:
         print(f"{board.board}: {text}", file=sys.stderr, flush=True)

@@ -54,6 +54,11 @@ def image(file: bytes, family: int, flash_address: int, flash_size: int) -> dict
     return pages if total and numbers == set(range(total)) else None
 
 
+def families(file: bytes) -> set[int]:
+    """The family ids that blocks of ``file`` are for. Raises BadUf2 where there is something else than blocks."""
+    return {block.family for block in _blocks(file)}
+
+
 def _blocks(file: bytes) -> Iterator[_Block]:
     """Every whole block; raises BadUf2 where the magic numbers are wrong."""
     for start in range(0, len(file) - len(file) % BLOCK, BLOCK):

@@ -78,10 +78,10 @@ def boards_of(target: str) -> list[Board]:
 
     Raises UsageError, naming the targets there are, for an unknown one.
     """
-    all_boards = [boards.load(name) for name in boards.names()]
-    found = [board for board in all_boards if target in (board.wamrc.target_id, BYTECODE_TARGET)]
+    ported = boards.ported()
+    found = [board for board in ported if target in (board.wamrc.target_id, BYTECODE_TARGET)]
     if not found:
-        known = ", ".join(sorted({BYTECODE_TARGET, *(board.wamrc.target_id for board in all_boards)}))
+        known = ", ".join(sorted({BYTECODE_TARGET, *(board.wamrc.target_id for board in ported)}))
         raise UsageError(f"no board has target {target!r}; known targets: {known}")
     return found
 

@@ -39,7 +39,7 @@ def new_pack(name: str, folder: Path, suffix: str = "c") -> list[Path]:
         "runtime": version("host"),
         "author": _quoted(_git("user.name") or "Your Name"),
         "email": _quoted(_git("user.email") or "you@example.org"),
-        "targets": json.dumps(sorted({boards.load(board).wamrc.target_id for board in boards.names()})),
+        "targets": json.dumps(sorted({board.wamrc.target_id for board in boards.ported()})),
     }
     try:
         place.mkdir(parents=True)

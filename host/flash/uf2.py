@@ -1,4 +1,4 @@
-"""Put firmware on a board through its boot ROM's drive, and check that the board then runs it.
+"""Flash a board through its boot ROM's drive.
 
 The same steps for a real board and an emulated one: reboot it into the boot ROM, wait for the drive, copy the UF2, wait
 for the REPL, compare ``kern.status()`` with what was built. Only where the drive and the port are found differs.
@@ -6,32 +6,23 @@ for the REPL, compare ``kern.status()`` with what was built. Only where the driv
 
 from __future__ import annotations
 
-import json
 import os
 import string
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import serial
 
-from host import emulator, ports, project
+from host import emulator, ports
 from host.board import Board, Progress
 from host.boards import Board as BoardFacts
-from host.errors import (
-    BoardError,
-    BuildError,
-    CheckFailed,
-    DeviceBusy,
-    DeviceError,
-    DeviceTimeout,
-    NoDevice,
-    UsageError,
-)
+from host.errors import DeviceBusy, DeviceError, DeviceTimeout, NoDevice, UsageError
+from host.flash import started
+from host.flash.firmware import Firmware
 from host.link import Link
 
 Report = Callable[[str], None]
@@ -41,19 +32,6 @@ _INFO = "INFO_UF2.TXT"
 _COPY_CHUNK = 32 * 1024
 _REBOOT_SECONDS = 8.0
 PERSON_SECONDS = 60.0
-START_SECONDS = 30.0
-_POLL = 0.1
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Firmware:
-    """A UF2 file and what ``kern.status()`` says when it runs."""
-
-    uf2: Path
-    build: str
-    version: str
 
 
 class Target(Protocol):
@@ -65,17 +43,8 @@ class Target(Protocol):
     def port(self) -> str | None:
         """Path of the REPL's serial port, if it is there now."""
 
-
-def read_firmware(board: BoardFacts, uf2: Path | None = None) -> Firmware:
-    """The firmware in ``uf2``, or the one that `host build` made. Raises BuildError when it is not there."""
-    path = uf2 or project.build_dir() / "firmware" / board.name / "firmware.uf2"
-    facts = path.with_name("firmware.json")
-    if not path.is_file():
-        raise BuildError(f"no firmware at {path}; make it with: host build {board.name}")
-    if not facts.is_file():
-        raise BuildError(f"{facts} is missing, so nobody could tell whether the board runs {path.name}")
-    data = json.loads(facts.read_text())
-    return Firmware(uf2=path, build=data["build_id"], version=data["version"])
+    def alone(self) -> AbstractContextManager[None]:
+        """Held from the reboot until the board is back, as far as two boards could be taken for each other."""
 
 
 @contextmanager
@@ -87,10 +56,11 @@ def target(board: BoardFacts, port: str | None, drive: Path | None = None) -> It
     if meant and meant.startswith(ports.EMULATED):
         with ports.emulated(meant) as running:
             found = _Emulated(running)
-            _wait(lambda: found.drive() or found.port(), START_SECONDS)  # it may have been started just now
+            # it may have been started just now
+            started.wait(lambda: found.drive() or found.port(), started.START_SECONDS)
             yield found
     else:
-        yield _Usb(board, meant, drive)
+        yield Usb(board, meant, drive)
 
 
 class _Emulated:
@@ -104,29 +74,57 @@ class _Emulated:
     def port(self) -> str | None:
         return str(self._running.port) if self._running.port.exists() else None
 
+    def alone(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
-class _Usb:
+
+class Usb:
+    """A board on USB: the one on ``port``, the one whose ``drive`` is named, or the only one that shows a drive."""
+
+    _one_at_a_time = threading.Lock()
+    """Two boards of a kind in their boot ROMs cannot be told apart: the RP2040's has no serial number."""
+
     def __init__(self, board: BoardFacts, port: str | None, drive: Path | None) -> None:
         self._board = board
         self._drive = drive
         self._path = port
-        self._serial = next((device.serial for device in ports.devices() if device.path == self._path), None)
+        self._serial = next((device.serial for device in ports.devices() if device.path == port), None)
+        self._others: set[Path | str] = set()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        with self._one_at_a_time:
+            if self._path is None:
+                self._others = {device.path for device in self._devices()}
+            elif self.port():  # it is not in its boot ROM, so the drives that are there are not its
+                self._others = set(drives(self._board))
+            yield
 
     def drive(self) -> Path | None:
-        folders = [self._drive] if self._drive else list(mounted())
-        found = [folder for folder in folders if board_id(folder) == self._board.uf2.board_id]
+        if self._drive:
+            return self._drive if board_id(self._drive) == self._board.uf2.board_id else None
+        found = [folder for folder in drives(self._board) if folder not in self._others]
         if len(found) > 1:
             raise UsageError(f"several boards show a drive: {', '.join(map(str, found))}; choose one with --drive")
         return found[0] if found else None
 
     def port(self) -> str | None:
         # a board may come back under another path, but not with another serial number
-        usb = [device for device in ports.devices() if device.board == self._board.name]
+        usb = self._devices()
         if self._serial:
             return next((device.path for device in usb if device.serial == self._serial), None)
         if self._path:
             return self._path if Path(self._path).exists() or os.name == "nt" else None
-        return usb[0].path if len(usb) == 1 else None
+        new = [device.path for device in usb if device.path not in self._others]
+        return new[0] if len(new) == 1 else None
+
+    def _devices(self) -> list[ports.Device]:
+        return [device for device in ports.devices() if self._board.name in device.boards]
+
+
+def drives(board: BoardFacts) -> list[Path]:
+    """Drives of boot ROMs of this kind, wherever they are mounted."""
+    return [folder for folder in mounted() if board_id(folder) == board.uf2.board_id]
 
 
 def board_id(folder: Path) -> str | None:
@@ -162,51 +160,57 @@ def flash(
     """Put ``firmware`` on the board and return its ``kern.status()`` as it runs.
 
     ``patience`` is how many seconds a person has to press BOOTSEL when the board cannot be rebooted from here. Raises
-    NoDevice or DeviceTimeout when drive or board do not show up, and CheckFailed when something else than ``firmware``
-    runs afterwards.
+    NoDevice or DeviceTimeout when drive or board do not show up, UsageError when it is another board, and CheckFailed
+    when something else than ``firmware`` runs afterwards.
     """
-    drive = target.drive() or _reboot_to_drive(target, report, patience)
-    report(f"copying {firmware.uf2.name} to {drive}")
-    _copy(firmware.uf2, drive, progress)
-    if not _wait(lambda: target.drive() is None, START_SECONDS):
-        raise DeviceTimeout(
-            f"the boot ROM did not take {firmware.uf2.name}: {drive} is still there after {START_SECONDS:g} s"
-        )
-    report("waiting for the board to start")
-    status = _status_when_up(target)
-    if (status["build"], status["version"]) != (firmware.build, firmware.version):
-        raise CheckFailed(
-            f"the board runs build {status['build']} (version {status['version']}),"
-            f" and flashed was {firmware.build} ({firmware.version})"
-        )
-    return status
+    with target.alone():
+        drive = target.drive() or _reboot_to_drive(board, target, report, patience)
+        report(f"copying {firmware.path.name} to {drive}")
+        _copy(firmware.path, drive, progress)
+        if not started.wait(lambda: target.drive() is None, started.START_SECONDS):
+            raise DeviceTimeout(
+                f"the boot ROM did not take {firmware.path.name}:"
+                f" {drive} is still there after {started.START_SECONDS:g} s"
+            )
+        report("waiting for the board to start")
+        port = started.wait(target.port, started.START_SECONDS)
+    return started.confirm(firmware, lambda: target.port() or port)
 
 
-def _reboot_to_drive(target: Target, report: Report, patience: float) -> Path:
+def _reboot_to_drive(board: BoardFacts, target: Target, report: Report, patience: float) -> Path:
     port = target.port()
     if port:
         report(f"rebooting the board on {port} to its boot ROM")
-        _reboot(port)
-        if drive := _wait(target.drive, _REBOOT_SECONDS):
+        _reboot(board, port)
+        if drive := started.wait(target.drive, _REBOOT_SECONDS):
             return drive
     advice = "hold BOOTSEL while you plug the board in; if drives are not mounted by themselves, mount it, pass --drive"
     if patience:
         report(f"no BOOTSEL drive yet: {advice}")
-        if drive := _wait(target.drive, patience):
+        if drive := started.wait(target.drive, patience):
             return drive
-    raise NoDevice(f"no BOOTSEL drive showed up; {advice}")
+    others = [f"{folder} is {kind}'s" for folder in mounted() if (kind := board_id(folder))]
+    raise NoDevice(f"no BOOTSEL drive of {board.uf2.board_id} showed up; {'; '.join([*others, advice])}")
 
 
-def _reboot(port: str) -> None:
+def _reboot(board: BoardFacts, port: str) -> None:
     """By the REPL; where none answers, by opening the port at 1200 baud, a sign that much USB firmware heeds."""
     try:
-        with Board(Link(port)) as board:
-            board.reboot_to_bootsel()
-    except DeviceBusy:
+        with Board(Link(port)) as link:
+            machine = machine_of(link)
+            if board.chip not in machine:
+                raise UsageError(f"the board on {port} is a {machine}; {board.name} has the chip {board.chip}")
+            link.reboot_to_bootsel()
+    except (DeviceBusy, UsageError):
         raise
     except DeviceError:
         with suppress(OSError):
             serial.Serial(port, 1200).close()
+
+
+def machine_of(link: Board) -> str:
+    """What MicroPython says it runs on, as in ``Raspberry Pi Pico with RP2040``."""
+    return str(link.eval("__import__('sys').implementation._machine"))
 
 
 def _copy(source: Path, drive: Path, progress: Progress | None) -> None:
@@ -225,31 +229,3 @@ def _copy(source: Path, drive: Path, progress: Progress | None) -> None:
     except OSError as error:
         if done < total:  # the boot ROM reboots on the last block, which may fail the final sync
             raise NoDevice(f"{drive} went away after {done} of {total} bytes: {error}") from error
-
-
-def _status_when_up(target: Target) -> dict[str, Any]:
-    """The board's status as soon as its REPL answers."""
-    end = time.monotonic() + START_SECONDS
-    while True:
-        port = _wait(target.port, end - time.monotonic())
-        if not port:
-            raise DeviceTimeout(f"the board did not come back within {START_SECONDS:g} s")
-        try:
-            with Board(Link(port, timeout=3.0)) as board:
-                return board.status()
-        except BoardError as error:
-            raise CheckFailed(f"what runs on the board has no kern:\n{error}") from error
-        except DeviceError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(_POLL)
-
-
-def _wait(found: Callable[[], T | None], seconds: float) -> T | None:
-    """What ``found`` gives as soon as it gives something; None after ``seconds``."""
-    end = time.monotonic() + seconds
-    while not (result := found()):
-        if time.monotonic() > end:
-            return None
-        time.sleep(_POLL)
-    return result

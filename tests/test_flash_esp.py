@@ -1,0 +1,292 @@
+"""Flashing ESP32s: the real esptool against the emulated boot ROM, on a pseudo terminal."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pty
+import random
+import struct
+import tty
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import serial
+
+from host import boards, flash, ports
+from host.boards import Board, Esptool
+from host.emulator import EspRom, Noise
+from host.emulator.esp_loader import SECTOR, Loader
+from host.emulator.slip import Decoder, encode
+from host.errors import CheckFailed, DeviceBusy, DeviceError, DeviceTimeout, NoDevice, UsageError
+from host.flash import Firmware, Settings, esp
+
+C3 = boards.load("esp32c3")
+CHIPS = ("esp32", "esp32c3", "esp32s3")
+
+
+def facts(board: Board) -> Esptool:
+    assert isinstance(board.boot, Esptool)
+    return board.boot
+
+
+def firmware_file(folder: Path, board: Board, size: int = 60_000) -> Path:
+    """A file that begins as a boot loader for the board does. Half of it can be compressed."""
+    header = struct.pack("<B11xH", 0xE9, facts(board).chip_id)
+    path = folder / f"{board.name}.bin"
+    path.write_bytes(header + random.Random(board.name).randbytes(size // 2) + bytes(size // 2))
+    return path
+
+
+def written(rom: EspRom, firmware: Firmware) -> bool:
+    """Whether the file is in the flash where it belongs, and all else is blank."""
+    data, offset = firmware.path.read_bytes(), facts(boards.load(rom.board)).offset
+    image = rom.flash.read_bytes()
+    rest = image[:offset] + image[offset + len(data) :]
+    return image[offset : offset + len(data)] == data and rest == b"\xff" * len(rest)
+
+
+def put(board: Board, firmware: Firmware, said: list[str] | None = None, **settings: object) -> object:
+    """Flash the running emulated chip of the board's name."""
+    job = flash.Job(board, firmware, f"emu:{board.name}", settings=Settings(**settings))  # type: ignore[arg-type]
+    return job.run((said if said is not None else []).append)
+
+
+@pytest.fixture
+def c3(state_dir: Path) -> Iterator[EspRom]:
+    """An emulated ESP32-C3 as it comes from the factory."""
+    with EspRom("esp32c3") as rom:
+        yield rom
+
+
+@pytest.fixture
+def c3_firmware(tmp_path: Path) -> Firmware:
+    return flash.read_firmware(C3, firmware_file(tmp_path, C3))
+
+
+@pytest.mark.parametrize("name", CHIPS)
+def test_every_chip_is_written_through_esptools_stub(name: str, state_dir: Path, tmp_path: Path) -> None:
+    board = boards.load(name)
+    firmware = flash.read_firmware(board, firmware_file(tmp_path, board))
+    progress: list[tuple[int, int]] = []
+    said: list[str] = []
+    with EspRom(name) as rom:
+        job = flash.Job(board, firmware, f"emu:{name}")
+        assert job.run(said.append, lambda *amounts: progress.append(amounts)) is None
+        assert written(rom, firmware)
+        assert rom.loader.refusals == [] or not rom.loader._chip.knows_id
+    assert said[1:] == [f"writing {name}.bin", "verifying"]
+    assert progress == sorted(progress)
+    assert progress[-1] == (60_000 + 14, 60_000 + 14)
+
+
+@pytest.mark.parametrize("name", ["esp32", "esp32c3"])
+def test_the_roms_own_loader_writes_as_well(name: str, state_dir: Path, tmp_path: Path) -> None:
+    board = boards.load(name)
+    firmware = flash.read_firmware(board, firmware_file(tmp_path, board))
+    with EspRom(name) as rom:
+        put(board, firmware, stub=False)
+        assert written(rom, firmware)
+
+
+def test_a_port_without_reset_lines_does_not_keep_a_real_ports_way_from_working(
+    c3: EspRom, c3_firmware: Firmware
+) -> None:
+    """As a real board is flashed, with DTR and RTS, which the pseudo terminal has not."""
+    flash.Job(C3, c3_firmware, str(c3.port)).run(lambda text: None)
+    assert written(c3, c3_firmware)
+
+
+def test_flashing_again_erases_what_it_writes_and_nothing_else(c3: EspRom, c3_firmware: Firmware) -> None:
+    end = -(-c3_firmware.path.stat().st_size // SECTOR) * SECTOR
+    with c3.flash.open("r+b") as image:
+        image.write(bytes(end + SECTOR))
+    put(C3, c3_firmware)
+    image = c3.flash.read_bytes()
+    assert image.startswith(c3_firmware.path.read_bytes())
+    assert image[end : end + SECTOR] == bytes(SECTOR)
+
+
+def test_erase_leaves_nothing_of_what_was_there(c3: EspRom, c3_firmware: Firmware) -> None:
+    with c3.flash.open("r+b") as image:
+        image.write(bytes(facts(C3).flash_size))
+    said: list[str] = []
+    put(C3, c3_firmware, said, erase=True, baud=115200)
+    assert "erasing" in said
+    assert written(c3, c3_firmware)
+
+
+def test_another_chip_is_refused_before_anything_is_written(state_dir: Path, c3_firmware: Firmware) -> None:
+    with EspRom("esp32s3") as rom:
+        job = flash.Job(C3, c3_firmware, str(rom.port), settings=Settings(before="no-reset"))
+        with pytest.raises(UsageError, match="ESP32-S3; esp32c3 has an ESP32-C3; nothing was written"):
+            job.run(lambda text: None)
+        assert rom.flash.read_bytes().count(0xFF) == facts(boards.load("esp32s3")).flash_size
+
+
+def test_too_small_a_flash_is_refused(state_dir: Path, tmp_path: Path, c3_firmware: Firmware) -> None:
+    (tmp_path / "small.bin").write_bytes(b"\xff" * (2 << 20))
+    with EspRom("esp32c3", flash=tmp_path / "small.bin"), pytest.raises(UsageError, match="2097152 bytes"):
+        put(C3, c3_firmware)
+
+
+def test_firmware_for_another_chip_is_refused_without_a_board(tmp_path: Path) -> None:
+    for_s3 = firmware_file(tmp_path, boards.load("esp32s3"))
+    with pytest.raises(UsageError, match="chip id 9; esp32c3"):
+        flash.read_firmware(C3, for_s3)
+    for_s3.write_text("Not firmware, but as long as a header is.")
+    with pytest.raises(UsageError, match="0xe9"):
+        flash.read_firmware(C3, for_s3)
+
+
+def test_no_answer_says_which_buttons_to_press(c3_firmware: Firmware) -> None:
+    master, slave = pty.openpty()
+    tty.setraw(slave)
+    try:
+        job = flash.Job(C3, c3_firmware, os.ttyname(slave), settings=Settings(before="no-reset"))
+        with pytest.raises(DeviceTimeout, match="hold BOOT, press and release RESET"):
+            job.run(lambda text: None)
+    finally:
+        os.close(master)
+        os.close(slave)
+
+
+def test_a_port_in_use_and_one_that_is_not_there_are_told_apart(c3: EspRom, c3_firmware: Firmware) -> None:
+    with serial.Serial(str(c3.port), exclusive=True), pytest.raises(DeviceBusy, match="another program"):
+        put(C3, c3_firmware)
+    with pytest.raises(NoDevice, match="No such file"):
+        flash.Job(C3, c3_firmware, "/dev/nonesuch").run(lambda text: None)
+
+
+def test_an_emulated_boot_rom_has_no_repl(c3: EspRom) -> None:
+    with pytest.raises(NoDevice, match="runs nothing"), ports.opened("emu:esp32c3"):
+        pass
+
+
+# ---- a bad line ----------------------------------------------------------------------------------
+
+
+def test_damaged_blocks_are_refused_and_sent_again(state_dir: Path, tmp_path: Path) -> None:
+    firmware = flash.read_firmware(C3, firmware_file(tmp_path, C3, 400_000))
+    with EspRom("esp32c3", noise=(Noise(seed=3, corrupted=1e-5), None)) as rom:
+        put(C3, firmware)
+        assert {code for _, code in rom.loader.refusals} & {0xC0, 0xC1, 0x07}
+        assert written(rom, firmware)
+
+
+@pytest.mark.parametrize("noise", [Noise(seed=1, corrupted=3e-3), Noise(seed=1, dropped=3e-3)])
+def test_a_line_that_is_too_bad_is_an_error_that_says_so(noise: Noise, state_dir: Path, c3_firmware: Firmware) -> None:
+    with EspRom("esp32c3", noise=(noise, noise)), pytest.raises(DeviceError, match=r"lower --baud|BOOT"):
+        put(C3, c3_firmware)
+
+
+def test_flash_that_does_not_keep_what_is_written_is_found_out(
+    c3: EspRom, c3_firmware: Firmware, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its erasing does nothing: bits that were cleared stay so."""
+    with c3.flash.open("r+b") as image:
+        image.write(bytes(SECTOR))
+    monkeypatch.setattr(Loader, "_erase", lambda self, address, size: None)
+    with pytest.raises(CheckFailed, match="not what was sent"):
+        put(C3, c3_firmware)
+
+
+# ---- the protocol, request by request ------------------------------------------------------------
+
+
+class Chip:
+    """The emulated loader of an ESP32-C3, asked without a line between."""
+
+    def __init__(self, stub: bool = True) -> None:
+        self.flash = bytearray(b"\xff" * (4 << 20))
+        self.loader = Loader(facts(C3), self.flash)
+        self.ask(0x08, b"\x07\x07\x12\x20" + 32 * b"\x55")
+        if stub:
+            self.ask(0x05, struct.pack("<IIII", 4, 1, 4, 0x40380000))
+            self.block(0x07, 0, b"code")
+            assert self.ask(0x06, struct.pack("<II", 0, 0x40380000), replies=2)[-1] == b"OHAI"
+        self.ask(0x0D, bytes(8))
+
+    def ask(self, command: int, body: bytes, checksum: int = 0, replies: int | None = None) -> list[bytes]:
+        request = struct.pack("<BBHI", 0, command, len(body), checksum) + body
+        answers = list(self.loader.request(request))
+        assert replies in (None, len(answers))
+        return answers
+
+    def block(self, command: int, sequence: int, data: bytes, damage: int = 0) -> int:
+        """Send a block; the code of its status."""
+        checksum = 0xEF
+        for byte in data:
+            checksum ^= byte
+        (answer,) = self.ask(command, struct.pack("<IIII", len(data), sequence, 0, 0) + data, checksum ^ damage)
+        return answer[9]
+
+
+def test_a_block_with_a_wrong_checksum_is_not_written() -> None:
+    chip = Chip()
+    chip.ask(0x02, struct.pack("<IIIII", 4096, 1, 4096, 0, 0))
+    assert chip.block(0x03, 0, b"\0" * 4096, damage=1) == 0xC1
+    assert set(chip.flash) == {0xFF}
+    assert chip.block(0x03, 0, b"\0" * 4096) == 0
+    assert chip.flash[:4096] == bytes(4096)
+
+
+def test_more_data_than_was_announced_is_refused() -> None:
+    chip = Chip()
+    chip.ask(0x02, struct.pack("<IIIII", 4096, 1, 4096, 0, 0))
+    assert chip.block(0x03, 0, b"\0" * 4097) == 0xC9
+    chip.ask(0x10, struct.pack("<IIIII", 4096, 1, 4096, 0, 0))
+    assert chip.block(0x11, 0, zlib.compress(bytes(5000))) == 0xC9
+    chip.ask(0x10, struct.pack("<IIIII", 4096, 1, 4096, 0, 0))
+    assert chip.block(0x11, 0, zlib.compress(bytes(5))) == 0
+    assert chip.block(0x11, 1, b"more") == 0xC9
+
+
+def test_data_that_is_not_deflated_is_refused() -> None:
+    chip = Chip()
+    chip.ask(0x10, struct.pack("<IIIII", 4096, 1, 4096, 0, 0))
+    assert chip.block(0x11, 0, b"not deflated at all") == 0xC7
+
+
+def test_data_before_a_begin_is_refused() -> None:
+    assert Chip().block(0x03, 0, b"data") == 0xC6
+    assert Chip(stub=False).block(0x11, 0, b"data") == 0x06
+
+
+def test_the_rom_tells_md5_as_text_and_the_stub_as_bytes() -> None:
+    digest = hashlib.md5(b"\xff" * 100)
+    request = struct.pack("<IIII", 0, 100, 0, 0)
+    assert Chip().ask(0x13, request)[0][8:] == digest.digest() + b"\0\0"
+    assert Chip(stub=False).ask(0x13, request)[0][8:] == digest.hexdigest().encode() + b"\0\0\0\0"
+
+
+def test_nothing_is_answered_before_a_sync() -> None:
+    assert list(Loader(facts(C3), bytearray(16)).request(struct.pack("<BBHII", 0, 0x0A, 4, 0, 0x40001000))) == []
+
+
+def test_slip_packets_survive_any_cut_and_any_byte() -> None:
+    packets = [bytes(range(256)), b"\xdb\xdc\xc0\xdb\xdd", b"x"]
+    line = b"noise" + b"".join(map(encode, packets))
+    for size in (1, 2, 7, 1000):
+        decoder = Decoder()
+        assert [
+            packet for start in range(0, len(line), size) for packet in decoder.feed(line[start : start + size])
+        ] == packets
+
+
+def test_the_same_seed_damages_the_same_bytes() -> None:
+    data = bytes(10_000)
+    one, same, other = (Noise(seed, dropped=0.01, corrupted=0.01) for seed in (1, 1, 2))
+    damaged = one(data)
+    assert damaged == same(data[:17]) + same(data[17:])
+    assert damaged != other(data)
+    assert len(damaged) < len(data)
+    assert any(damaged)
+
+
+def test_esptool_is_never_imported() -> None:
+    """It is GPL; what is run as a program of its own may be."""
+    for path in (Path(esp.__file__).parents[1]).rglob("*.py"):
+        assert "import esptool" not in path.read_text()
