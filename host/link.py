@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import contextlib
 import errno
-import io
 import os
 import re
 import struct
@@ -18,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import serial
+from mpremote import transport_serial
 from mpremote.transport import TransportError
 from mpremote.transport_serial import SerialTransport
 
@@ -28,6 +28,10 @@ _TICK = 2.0  # seconds that one read from the port may block; longer waits are m
 _END = b"\x04"  # ends what code printed, and then its traceback, in the raw REPL
 _BUSY = (errno.EBUSY, errno.EAGAIN)
 _ERROR_LINE = re.compile(r"^([A-Za-z_][\w.]*)(?:: (.*))?$", re.DOTALL)
+
+# mpremote prints what it read before it raises an error, where our results go. Its module loses its print, not the
+# process its sys.stdout, which threads with other boards use as well.
+transport_serial.print = lambda *_words, **_options: None
 
 
 class Link:
@@ -203,10 +207,9 @@ def why_not(port: str) -> DeviceError:
 
 @contextlib.contextmanager
 def _translated(port: str) -> Iterator[None]:
-    """Turn mpremote's and the port's errors into ours, and keep what mpremote prints off stdout."""
+    """Turn mpremote's and the port's errors into ours."""
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
+        yield
     except serial.SerialTimeoutException as error:
         raise DeviceTimeout(f"the board on {port} does not take what is sent to it") from error
     except OSError as error:

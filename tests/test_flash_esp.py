@@ -76,7 +76,7 @@ def test_every_chip_is_written_through_esptools_stub(name: str, state_dir: Path,
         job = flash.Job(board, firmware, f"emu:{name}")
         assert job.run(said.append, lambda *amounts: progress.append(amounts)) is None
         assert written(rom, firmware)
-        assert rom.loader.refusals == [] or not rom.loader._chip.knows_id
+        assert {command for command, _ in rom.loader.refusals} <= {0x14}  # the ESP32's ROM has no GET_SECURITY_INFO
     assert said[1:] == [f"writing {name}.bin", "verifying"]
     assert progress == sorted(progress)
     assert progress[-1] == (60_000 + 14, 60_000 + 14)
@@ -168,18 +168,27 @@ def test_an_emulated_boot_rom_has_no_repl(c3: EspRom) -> None:
 # ---- a bad line ----------------------------------------------------------------------------------
 
 
-def test_damaged_blocks_are_refused_and_sent_again(state_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("noise", [Noise(seed=3, corrupted=1e-5), Noise(seed=3, dropped=1e-5)])
+def test_damaged_blocks_are_refused_and_sent_again(noise: Noise, state_dir: Path, tmp_path: Path) -> None:
     firmware = flash.read_firmware(C3, firmware_file(tmp_path, C3, 400_000))
-    with EspRom("esp32c3", noise=(Noise(seed=3, corrupted=1e-5), None)) as rom:
+    with EspRom("esp32c3", noise=(noise, None)) as rom:
         put(C3, firmware)
-        assert {code for _, code in rom.loader.refusals} & {0xC0, 0xC1, 0x07}
+        assert rom.loader.refusals
         assert written(rom, firmware)
 
 
-@pytest.mark.parametrize("noise", [Noise(seed=1, corrupted=3e-3), Noise(seed=1, dropped=3e-3)])
-def test_a_line_that_is_too_bad_is_an_error_that_says_so(noise: Noise, state_dir: Path, c3_firmware: Firmware) -> None:
-    with EspRom("esp32c3", noise=(noise, noise)), pytest.raises(DeviceError, match=r"lower --baud|BOOT"):
-        put(C3, c3_firmware)
+@pytest.mark.parametrize(
+    ("to_chip", "from_chip"),
+    [(Noise(seed=1, corrupted=1e-4), None), (Noise(seed=1, dropped=1e-4), None), (None, Noise(seed=1, corrupted=1e-3))],
+)
+def test_a_line_that_is_too_bad_is_an_error_that_says_so(
+    to_chip: Noise | None, from_chip: Noise | None, state_dir: Path, tmp_path: Path
+) -> None:
+    firmware = flash.read_firmware(C3, firmware_file(tmp_path, C3, 400_000))
+    with EspRom("esp32c3", noise=(to_chip, from_chip)) as rom:
+        with pytest.raises(DeviceError, match="lower --baud"):
+            put(C3, firmware)
+        assert not written(rom, firmware)
 
 
 def test_flash_that_does_not_keep_what_is_written_is_found_out(
@@ -221,7 +230,7 @@ class Chip:
         for byte in data:
             checksum ^= byte
         (answer,) = self.ask(command, struct.pack("<IIII", len(data), sequence, 0, 0) + data, checksum ^ damage)
-        return answer[9]
+        return answer[8] if self.loader.stub else answer[9]
 
 
 def test_a_block_with_a_wrong_checksum_is_not_written() -> None:

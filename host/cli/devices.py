@@ -98,7 +98,7 @@ def _flash_all(output: Output, jobs: Sequence[Job]) -> int:
             jobs, lambda job, text: output.note(f"{job.place}: {text}"), lambda job: add(job.place)
         )
     told = [
-        {**_flashed(job, result.status), "place": job.place, **_failed(result.error)}
+        {"place": job.place, **_flashed(job, result.status), **_failed(result.error)}
         for job, result in zip(jobs, results, strict=True)
     ]
     rows = [

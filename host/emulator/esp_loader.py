@@ -171,7 +171,7 @@ class Loader:
 
     def _packet(self, command: int, reply: Reply, code: int) -> bytes:
         value, data = reply
-        status = bytes([1 if code else 0, code]) + (b"" if self.stub else b"\0\0")
+        status = bytes([code, 0]) if self.stub else bytes([1 if code else 0, code, 0, 0])
         return struct.pack("<BBHI", 1, command, len(data) + len(status), value) + data + status
 
     def _after(self, command: int, body: bytes) -> Iterator[bytes]:

@@ -37,7 +37,7 @@ _CHUNK = 4096
 class Noise:
     """A bad line: of all bytes, each way, the share ``dropped`` is lost and ``corrupted`` has one bit flipped.
 
-    The same ``seed`` hits the same bytes.
+    The same ``seed`` hits the same bytes, counted from the chip's first SYNC: connecting takes more or fewer tries.
     """
 
     seed: int
@@ -80,7 +80,7 @@ class EspRom(instances.Running):
             raise UsageError(f"board {name} is not flashed by esptool")
         self._facts = board.boot
         self.flash = (flash or self.folder / "flash.bin").resolve()
-        self._noise_in, self._noise_out = noise
+        self._noise = noise
         self._lock = instances.Lock(self.folder / "lock")
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -156,8 +156,9 @@ class EspRom(instances.Running):
     def _serve(self, decoder: slip.Decoder, data: bytes) -> None:
         if self.loader.baud not in (None, self._port.baud):
             return  # at another speed than the chip's, bytes are nonsense
-        for packet in decoder.feed(self._noise_in(data) if self._noise_in else data):
+        noise_in, noise_out = self._noise if self.loader.synced else (None, None)
+        for packet in decoder.feed(noise_in(data) if noise_in else data):
             for reply in self.loader.request(packet):
                 framed = slip.encode(reply)
-                self._port.write(self._noise_out(framed) if self._noise_out else framed)
+                self._port.write(noise_out(framed) if noise_out else framed)
         self._port.flush()

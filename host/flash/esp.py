@@ -187,9 +187,10 @@ def _error(port: str, said: str) -> DeviceError | CheckFailed:
         return DeviceTimeout(f"no boot ROM answers on {port}: {BUTTONS}, then try again\n(esptool: {reason})")
     if "MD5 of file does not match" in reason or "flash region is empty" in reason:
         return CheckFailed(f"what is in the flash on {port} is not what was sent: {reason}")
+    state = "not written completely" if "will be erased" in said else "not written"
     return DeviceError(
-        f"the chip on {port} was not written completely; flash it again, with another cable or a lower --baud where"
-        f" bytes get lost\n(esptool: {reason})"
+        f"the chip on {port} was {state}; flash it again, with another cable or a lower --baud where bytes get lost\n"
+        f"(esptool: {reason})"
     )
 
 
