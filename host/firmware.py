@@ -26,6 +26,9 @@ _PARTS = ("micropython", "pico-sdk", "tinyusb", "mbedtls", "wamr", "monocypher")
 _EPOCH = "1735689600"
 """SOURCE_DATE_EPOCH of every build: no clock goes into a firmware. 2025-01-01."""
 
+_IDF = "ESP-IDF 5.2 to 5.4, whose export.sh sets IDF_PATH: https://docs.espressif.com/projects/esp-idf"
+"""What MicroPython's esp32 port is built with."""
+
 
 @dataclass(frozen=True)
 class FirmwareBuild:
@@ -41,14 +44,22 @@ class FirmwareBuild:
 def build_firmware(board: Board, key_set: KeySet, variant: Variant = RELEASE) -> FirmwareBuild:
     """Build the firmware of ``board`` that trusts ``key_set``, unless it is there already.
 
-    Raises UsageError when a board has no room for the key set, BuildError with the tools' output, PartMissing for a
-    part that cannot be had.
+    Raises UsageError when a board has no room for the key set, BuildError with the tools' output, or where kern is not
+    ported to the board, and PartMissing for a part that cannot be had.
     """
+    _check_ported(board)
     folder = _folder(board, variant)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of two processes, one builds and the other waits
         return _build(board, key_set, variant, folder)
+
+
+def _check_ported(board: Board) -> None:
+    if board.kern:
+        return
+    advice = f"; that will take {_IDF}" if board.port == "esp32" else ""
+    raise BuildError(f"kern is not ported to board {board.name} yet, so there is no firmware to build{advice}")
 
 
 def _build(board: Board, key_set: KeySet, variant: Variant, folder: Path) -> FirmwareBuild:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -151,3 +152,18 @@ def test_a_drive_is_known_by_its_board_id(tmp_path: Path) -> None:
 
 def test_every_mounted_place_is_a_folder() -> None:
     assert all(place.is_absolute() for place in uf2.mounted())
+
+
+def test_drives_are_looked_for_where_each_system_mounts_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "RPI-RP2").mkdir()
+    monkeypatch.setattr(uf2, "_VOLUMES", tmp_path)
+    monkeypatch.setattr(uf2, "_MOUNTS", tmp_path / "mounts")
+    (tmp_path / "mounts").write_text(
+        "/dev/sda1 / ext4 rw 0 0\n/dev/sdb1 /media/me/RPI-RP2 vfat rw 0 0\n/dev/sdc1 /media/my\\040drive vfat rw 0 0\n"
+    )
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert [str(place) for place in uf2.mounted()] == ["/media/me/RPI-RP2", "/media/my drive"]
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert tmp_path / "RPI-RP2" in uf2.mounted()
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert [str(place) for place in uf2.mounted()][3:5] == ["D:", "E:"]

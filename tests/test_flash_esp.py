@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import pty
 import random
+import signal
 import struct
+import subprocess
+import sys
 import tty
 import zlib
 from collections.abc import Iterator
@@ -14,6 +18,7 @@ from pathlib import Path
 
 import pytest
 import serial
+from conftest import RunHost
 
 from host import boards, flash, ports
 from host.boards import Board, Esptool
@@ -163,6 +168,39 @@ def test_a_port_in_use_and_one_that_is_not_there_are_told_apart(c3: EspRom, c3_f
 def test_an_emulated_boot_rom_has_no_repl(c3: EspRom) -> None:
     with pytest.raises(NoDevice, match="runs nothing"), ports.opened("emu:esp32c3"):
         pass
+
+
+def test_an_emulated_chip_is_flashed_from_the_shell(cli: RunHost, state_dir: Path, c3_firmware: Firmware) -> None:
+    emulate = [sys.executable, "-m", "host", "emulate", "esp32c3", "--name", "bench", "--json"]
+    with subprocess.Popen(emulate, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        told = json.loads(process.stdout.readline())
+        finished = cli(
+            *("flash", "--board", "esp32c3", "--port", "emu:esp32c3:bench"),
+            *("--firmware", c3_firmware.path, "--erase", "--baud", "921600", "--json"),
+        )
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    assert finished.returncode == 0, finished
+    assert json.loads(finished.stdout)["runs"] is False
+    assert Path(told["port"]).with_name("flash.bin").read_bytes().startswith(c3_firmware.path.read_bytes())
+    assert "erasing" in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "--board"),
+        (["--board", "rpi_pico", "--baud", "115200"], "not flashed by esptool"),
+        (["--all", "--port", "emu:esp32c3"], "--all is every board"),
+        (["--all", "--firmware", "firmware.bin"], "BOARD=firmware.bin"),
+        (["--board", "esp32c3", "--after", "soft-reset"], "soft-reset"),
+    ],
+)
+def test_options_that_make_no_sense_together_are_refused(cli: RunHost, words: list[str], message: str) -> None:
+    finished = cli("flash", *words)
+    assert finished.returncode == 2
+    assert message in finished.stderr
 
 
 # ---- a bad line ----------------------------------------------------------------------------------

@@ -74,14 +74,26 @@ def _report(board: EmulatedBoard | EspRom, event: Event) -> None:
     if name in _FATAL:
         registers = " ".join(f"{register}={value}" for register, value in event.get("registers", {}).items())
         raise DeviceError(f"the emulated {board.board} stopped ({name}): {event['message']} {registers}".rstrip())
-    text = {
-        "connected": f"serial port {board.port}; stop with Ctrl-C",
-        "bootsel": f"in BOOTSEL: copy a UF2 file to {board.bootsel_dir}; stop with Ctrl-C",
-        "uf2_programmed": f"{event.get('file')} programmed",
-        "uf2_refused": f"{event.get('file')} ignored: {event.get('reason')}",
-        "reset": f"reset ({event.get('cause')})",
-        "unsupported": str(event.get("message")),
-        "refused": f"refused command {event.get('command', 0):#04x} (code {event.get('code', 0):#04x})",
-    }.get(name)
+    text = _text(board, event)
     if text:
         print(f"{board.board}: {text}", file=sys.stderr, flush=True)
+
+
+def _text(board: EmulatedBoard | EspRom, event: Event) -> str | None:
+    match event["event"]:
+        case "connected":
+            return f"serial port {board.port}; stop with Ctrl-C"
+        case "bootsel":
+            return f"in BOOTSEL: copy a UF2 file to {board.bootsel_dir}; stop with Ctrl-C"
+        case "uf2_programmed":
+            return f"{event['file']} programmed"
+        case "uf2_refused":
+            return f"{event['file']} ignored: {event['reason']}"
+        case "reset":
+            return f"reset ({event.get('cause')})"
+        case "unsupported":
+            return str(event.get("message"))
+        case "refused":
+            return f"refused command {event['command']:#04x} (code {event['code']:#04x})"
+        case _:
+            return None

@@ -29,6 +29,8 @@ Report = Callable[[str], None]
 """Called with a sentence that says what happens now, or what a person should do."""
 
 _INFO = "INFO_UF2.TXT"
+_VOLUMES = Path("/Volumes")  # macOS
+_MOUNTS = Path("/proc/mounts")  # Linux
 _COPY_CHUNK = 32 * 1024
 _REBOOT_SECONDS = 8.0
 PERSON_SECONDS = 60.0
@@ -141,9 +143,9 @@ def mounted() -> Iterator[Path]:
     if sys.platform == "win32":
         yield from (Path(f"{letter}:/") for letter in string.ascii_uppercase)
     elif sys.platform == "darwin":
-        yield from Path("/Volumes").iterdir()
+        yield from _VOLUMES.iterdir()
     else:
-        for line in Path("/proc/mounts").read_text().splitlines():
+        for line in _MOUNTS.read_text().splitlines():
             _, place, kind, *_ = line.split(" ")
             if kind in ("vfat", "msdos", "fuseblk"):
                 yield Path(place.encode().decode("unicode_escape"))  # a space is \040 there

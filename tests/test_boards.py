@@ -1,0 +1,82 @@
+"""board.toml: the facts about boards, and that they are true."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, RunHost
+
+from host import boards, firmware_variants
+from host.boards import Esptool, Uf2
+from host.errors import BuildError, UsageError
+from host.firmware import build_firmware
+
+PICO: dict[str, Any] = tomllib.loads((ROOT / "boards" / "rpi_pico" / "board.toml").read_text())
+
+
+def refused(data: dict[str, Any]) -> str:
+    with pytest.raises(UsageError) as error:
+        boards.parse(data, Path("board.toml"))
+    return str(error.value)
+
+
+@pytest.mark.parametrize("name", boards.names())
+def test_every_boards_facts_are_complete(name: str) -> None:
+    board = boards.load(name)
+    assert board.name == name
+    assert isinstance(board.boot, Uf2 | Esptool)
+    assert all(len(usb_id) == 9 and usb_id[4] == ":" for usb_id in (*board.usb.repl, *board.usb.boot))
+    assert set(board.status.run_on) <= {"emulator", "hardware"}
+
+
+def test_what_is_said_to_have_run_on_the_emulator_is_what_the_emulator_executes() -> None:
+    executed = {board.name for board in map(boards.load, boards.names()) if board.emulator == "rp2040js"}
+    assert {board.name for board in map(boards.load, boards.names()) if "emulator" in board.status.run_on} == executed
+    assert {board.name for board in boards.ported()} >= executed
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "message"),
+    [
+        ("flash", "sectors", 1, "unknown sectors"),
+        ("flash", "sector", None, "no sector"),
+        ("flash", "sector", "4096", "sector must be int"),
+        ("usb", "repl", "2e8a:0005", "repl must be a list of texts"),
+        ("usb", "repl", [5], "repl must be a list of texts"),
+    ],
+)
+def test_a_wrong_fact_is_named(section: str, key: str, value: object, message: str) -> None:
+    changed = {name: fact for name, fact in PICO[section].items() if name != key}
+    if value is not None:
+        changed[key] = value
+    assert f"board.toml: [{section}]" in refused({**PICO, section: changed})
+    assert message in refused({**PICO, section: changed})
+
+
+def test_sections_that_belong_together_are_all_there_or_none() -> None:
+    assert "unknown color" in refused({**PICO, "color": "green"})
+    assert "title must be" in refused({**PICO, "title": 3})
+    assert "[usb] is missing" in refused({name: fact for name, fact in PICO.items() if name != "usb"})
+    assert "all of [wamrc], [memory]" in refused({name: fact for name, fact in PICO.items() if name != "memory"})
+    assert "one of [uf2], [esptool]" in refused({name: fact for name, fact in PICO.items() if name != "uf2"})
+    unported = {name: fact for name, fact in PICO.items() if name not in ("wamrc", "memory", "flash", "limits")}
+    with pytest.raises(UsageError, match=r"not ported to board rpi_pico yet: its board\.toml has no \[wamrc\]"):
+        _ = boards.parse(unported, Path("board.toml")).flash
+
+
+def test_host_boards_says_what_was_run_where(cli: RunHost) -> None:
+    shown = cli("boards").stdout
+    for name in boards.names():
+        assert boards.load(name).summary in next(line for line in shown.splitlines() if line.startswith(f"{name} "))
+    assert boards.load("rpi_pico").summary == "built here; run on emulator, never on hardware"
+    assert boards.load("esp32c3").summary == "not built here: needs ESP-IDF; never run"
+
+
+def test_building_for_a_board_without_kern_says_what_is_missing() -> None:
+    with pytest.raises(BuildError, match=r"kern is not ported to board esp32c3 yet.*ESP-IDF 5\.2"):
+        build_firmware(boards.load("esp32c3"), [], firmware_variants.RELEASE)
+    with pytest.raises(BuildError, match="kern is not ported to board rpi_pico2 yet"):
+        build_firmware(boards.load("rpi_pico2"), [], firmware_variants.RELEASE)
