@@ -77,15 +77,16 @@ def _emulated_devices() -> list[Device]:
     ]
 
 
-def resolve(port: str | None) -> str:
-    """The path, or ``emu:BOARD``, that ``port`` means; without it, what ``HOST_PORT`` means, or the only device.
+def resolve(port: str | None, board: str | None = None) -> str:
+    """The path, or ``emu:BOARD``, that ``port`` means; without it, what ``HOST_PORT`` means, or the only device: of
+    all, or of those that may be a ``board``.
 
     Raises UsageError for a form that is none of the module's, and where several devices match, which it lists;
     NoDevice where none does.
     """
     wanted = port or os.environ.get("HOST_PORT")
     if not wanted:
-        return _only(devices(), "")
+        return _only([device for device in devices() if board is None or board in device.boards], "")
     if wanted.startswith(EMULATED):
         return _emulated_path(*_emulated_instance(wanted))
     if wanted.startswith("id:"):

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import serial
+from serial.tools import list_ports
+from serial.tools.list_ports_common import ListPortInfo
 
 from host import boards, flash
 from host.board import connect
@@ -137,6 +139,20 @@ def test_a_drive_of_another_chip_is_named(firmware: Firmware, tmp_path: Path, mo
         put(firmware, target)
     with uf2.target(boards.load("rpi_pico2"), str(tmp_path / "none")) as target:
         assert target.drive() == tmp_path
+
+
+def test_a_board_in_bootsel_is_found_beside_another_boards_port(
+    tmp_path: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = ListPortInfo("/dev/ttyUSB0")
+    other.vid, other.pid = 0x1A86, 0x7523
+    monkeypatch.setattr(list_ports, "comports", lambda: [other])
+    monkeypatch.delenv("HOST_PORT", raising=False)
+    (tmp_path / "INFO_UF2.TXT").write_text("Board-ID: RPI-RP2\r\n")
+    monkeypatch.setattr(uf2, "mounted", lambda: iter([tmp_path]))
+    with uf2.target(PICO, None) as target, target.alone():
+        assert target.drive() == tmp_path
+        assert target.port() is None
 
 
 def test_no_board_at_all_says_to_hold_bootsel(firmware: Firmware, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import struct
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -106,6 +108,21 @@ def test_boards_whose_drives_look_alike_are_not_mixed_up(
             assert result.status is not None
     for board in picos_on_usb:
         assert [event["event"] for event in board.events].count("uf2_programmed") == 2
+
+
+def test_boards_with_the_same_usb_ids_are_asked_for_their_kind(
+    picos_on_usb: tuple[EmulatedBoard, EmulatedBoard], firmware_uf2: Path, tmp_path: Path
+) -> None:
+    for board in picos_on_usb:
+        shutil.copyfile(firmware_uf2, board.bootsel_dir / "firmware.uf2")
+        board.wait_for_port()
+    families = (struct.pack("<I", boards.load(name).uf2.family_id) for name in ("rpi_pico", "rpi_pico2"))
+    (tmp_path / "pico2.uf2").write_bytes(firmware_uf2.read_bytes().replace(*families))
+    shutil.copy(firmware_uf2.with_name("firmware.json"), tmp_path)
+    files = {"rpi_pico": firmware_uf2, "rpi_pico2": tmp_path / "pico2.uf2"}
+    assert [job.board.name for job in flash.find_jobs([], files)] == ["rpi_pico", "rpi_pico"]
+    with pytest.raises(NoDevice, match="rpi_pico2"):
+        flash.find_jobs([boards.load("rpi_pico2")], files)
 
 
 def test_no_board_and_no_firmware_are_told_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from conftest import RunHost
 from host import boards, flash, ports
 from host.boards import Board, Esptool
 from host.emulator import EspRom, Noise
-from host.emulator.esp_loader import SECTOR, Loader
+from host.emulator.esp_loader import SECTOR, Command, Loader
 from host.emulator.slip import Decoder, encode
 from host.errors import CheckFailed, DeviceBusy, DeviceError, DeviceTimeout, NoDevice, UsageError
 from host.flash import Firmware, Settings, esp
@@ -81,7 +81,9 @@ def test_every_chip_is_written_through_esptools_stub(name: str, state_dir: Path,
         job = flash.Job(board, firmware, f"emu:{name}")
         assert job.run(said.append, lambda *amounts: progress.append(amounts)) is None
         assert written(rom, firmware)
-        assert {command for command, _ in rom.loader.refusals} <= {0x14}  # the ESP32's ROM has no GET_SECURITY_INFO
+        assert {command for command, _ in rom.loader.refusals} <= {
+            Command.GET_SECURITY_INFO
+        }  # the ESP32's ROM has no GET_SECURITY_INFO
     assert said[1:] == [f"writing {name}.bin", "verifying"]
     assert progress == sorted(progress)
     assert progress[-1] == (60_000 + 14, 60_000 + 14)
@@ -249,12 +251,12 @@ class Chip:
     def __init__(self, stub: bool = True) -> None:
         self.flash = bytearray(b"\xff" * (4 << 20))
         self.loader = Loader(facts(C3), self.flash)
-        self.ask(0x08, b"\x07\x07\x12\x20" + 32 * b"\x55")
+        self.ask(Command.SYNC, b"\x07\x07\x12\x20" + 32 * b"\x55")
         if stub:
-            self.ask(0x05, struct.pack("<IIII", 4, 1, 4, 0x40380000))
-            self.block(0x07, 0, b"code")
-            assert self.ask(0x06, struct.pack("<II", 0, 0x40380000), replies=2)[-1] == b"OHAI"
-        self.ask(0x0D, bytes(8))
+            self.ask(Command.MEM_BEGIN, struct.pack("<IIII", 4, 1, 4, 0x40380000))
+            self.block(Command.MEM_DATA, 0, b"code")
+            assert self.ask(Command.MEM_END, struct.pack("<II", 0, 0x40380000), replies=2)[-1] == b"OHAI"
+        self.ask(Command.SPI_ATTACH, bytes(8))
 
     def ask(self, command: int, body: bytes, checksum: int = 0, replies: int | None = None) -> list[bytes]:
         request = struct.pack("<BBHI", 0, command, len(body), checksum) + body
@@ -273,44 +275,47 @@ class Chip:
 
 def test_a_block_with_a_wrong_checksum_is_not_written() -> None:
     chip = Chip()
-    chip.ask(0x02, struct.pack("<IIIII", 4096, 1, 4096, 0, 0))
-    assert chip.block(0x03, 0, b"\0" * 4096, damage=1) == 0xC1
+    chip.ask(Command.FLASH_BEGIN, struct.pack("<IIIII", 4096, 1, 4096, 0, 0))
+    assert chip.block(Command.FLASH_DATA, 0, b"\0" * 4096, damage=1) == 0xC1
     assert set(chip.flash) == {0xFF}
-    assert chip.block(0x03, 0, b"\0" * 4096) == 0
+    assert chip.block(Command.FLASH_DATA, 0, b"\0" * 4096) == 0
     assert chip.flash[:4096] == bytes(4096)
 
 
 def test_more_data_than_was_announced_is_refused() -> None:
     chip = Chip()
-    chip.ask(0x02, struct.pack("<IIIII", 4096, 1, 4096, 0, 0))
-    assert chip.block(0x03, 0, b"\0" * 4097) == 0xC9
-    chip.ask(0x10, struct.pack("<IIIII", 4096, 1, 4096, 0, 0))
-    assert chip.block(0x11, 0, zlib.compress(bytes(5000))) == 0xC9
-    chip.ask(0x10, struct.pack("<IIIII", 4096, 1, 4096, 0, 0))
-    assert chip.block(0x11, 0, zlib.compress(bytes(5))) == 0
-    assert chip.block(0x11, 1, b"more") == 0xC9
+    chip.ask(Command.FLASH_BEGIN, struct.pack("<IIIII", 4096, 1, 4096, 0, 0))
+    assert chip.block(Command.FLASH_DATA, 0, b"\0" * 4097) == 0xC9
+    chip.ask(Command.FLASH_DEFL_BEGIN, struct.pack("<IIIII", 4096, 1, 4096, 0, 0))
+    assert chip.block(Command.FLASH_DEFL_DATA, 0, zlib.compress(bytes(5000))) == 0xC9
+    chip.ask(Command.FLASH_DEFL_BEGIN, struct.pack("<IIIII", 4096, 1, 4096, 0, 0))
+    assert chip.block(Command.FLASH_DEFL_DATA, 0, zlib.compress(bytes(5))) == 0
+    assert chip.block(Command.FLASH_DEFL_DATA, 1, b"more") == 0xC9
 
 
 def test_data_that_is_not_deflated_is_refused() -> None:
     chip = Chip()
-    chip.ask(0x10, struct.pack("<IIIII", 4096, 1, 4096, 0, 0))
-    assert chip.block(0x11, 0, b"not deflated at all") == 0xC7
+    chip.ask(Command.FLASH_DEFL_BEGIN, struct.pack("<IIIII", 4096, 1, 4096, 0, 0))
+    assert chip.block(Command.FLASH_DEFL_DATA, 0, b"not deflated at all") == 0xC7
 
 
 def test_data_before_a_begin_is_refused() -> None:
-    assert Chip().block(0x03, 0, b"data") == 0xC6
-    assert Chip(stub=False).block(0x11, 0, b"data") == 0x06
+    assert Chip().block(Command.FLASH_DATA, 0, b"data") == 0xC6
+    assert Chip(stub=False).block(Command.FLASH_DEFL_DATA, 0, b"data") == 0x06
 
 
 def test_the_rom_tells_md5_as_text_and_the_stub_as_bytes() -> None:
     digest = hashlib.md5(b"\xff" * 100)
     request = struct.pack("<IIII", 0, 100, 0, 0)
-    assert Chip().ask(0x13, request)[0][8:] == digest.digest() + b"\0\0"
-    assert Chip(stub=False).ask(0x13, request)[0][8:] == digest.hexdigest().encode() + b"\0\0\0\0"
+    assert Chip().ask(Command.SPI_FLASH_MD5, request)[0][8:] == digest.digest() + b"\0\0"
+    assert Chip(stub=False).ask(Command.SPI_FLASH_MD5, request)[0][8:] == digest.hexdigest().encode() + b"\0\0\0\0"
 
 
 def test_nothing_is_answered_before_a_sync() -> None:
-    assert list(Loader(facts(C3), bytearray(16)).request(struct.pack("<BBHII", 0, 0x0A, 4, 0, 0x40001000))) == []
+    assert (
+        list(Loader(facts(C3), bytearray(16)).request(struct.pack("<BBHII", 0, Command.READ_REG, 4, 0, 0x40001000)))
+        == []
+    )
 
 
 def test_slip_packets_survive_any_cut_and_any_byte() -> None:

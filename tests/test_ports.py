@@ -97,6 +97,12 @@ def test_the_only_device_is_meant_when_nothing_is_said(monkeypatch: pytest.Monke
     assert ports.resolve(None) == "/dev/ttyACM0"
 
 
+def test_the_only_device_that_may_be_the_board_is_meant_when_its_kind_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect(monkeypatch, PICO, OTHER)
+    assert ports.resolve(None, "rpi_pico") == "/dev/ttyACM0"
+    assert ports.resolve(None, "esp32c3") == "/dev/ttyUSB0"
+
+
 def test_host_port_comes_before_the_only_device_and_after_the_option(monkeypatch: pytest.MonkeyPatch) -> None:
     connect(monkeypatch, PICO)
     monkeypatch.setenv("HOST_PORT", "emu:rpi_pico")

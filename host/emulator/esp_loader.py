@@ -16,6 +16,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 
 from host.boards import Esptool
 from host.errors import UsageError
@@ -39,6 +40,30 @@ _READ_SFDP = 0x5A
 _SFDP = struct.unpack("<I", b"SFDP")[0]
 _MAKER = 0x20  # a flash chip by XMC, as many modules have it; its third id byte is the size's logarithm
 _KIND = 0x40
+
+
+class Command(IntEnum):
+    """Requests, by the documentation's names. The last two only the stub knows."""
+
+    FLASH_BEGIN = 0x02
+    FLASH_DATA = 0x03
+    FLASH_END = 0x04
+    MEM_BEGIN = 0x05
+    MEM_END = 0x06
+    MEM_DATA = 0x07
+    SYNC = 0x08
+    WRITE_REG = 0x09
+    READ_REG = 0x0A
+    SPI_SET_PARAMS = 0x0B
+    SPI_ATTACH = 0x0D
+    CHANGE_BAUDRATE = 0x0F
+    FLASH_DEFL_BEGIN = 0x10
+    FLASH_DEFL_DATA = 0x11
+    FLASH_DEFL_END = 0x12
+    SPI_FLASH_MD5 = 0x13
+    GET_SECURITY_INFO = 0x14
+    ERASE_FLASH = 0xD0
+    ERASE_REGION = 0xD1
 
 
 @dataclass(frozen=True)
@@ -137,14 +162,11 @@ class Loader:
             return
         direction, command, size, checksum = _REQUEST.unpack_from(packet)
         body = packet[_REQUEST.size :]
-        if direction != 0 or not (self.synced or command == 0x08):
+        if direction != 0 or not (self.synced or command == Command.SYNC):
             return
         handler = self._handler(command)
         if handler is None:
-            self.refusals.append((command, self._codes.invalid))
-            yield from [self._packet(0 if not self.stub else command, (0, b""), self._codes.invalid)] * (
-                1 if self.stub else _INVALID_REPLIES
-            )
+            yield from self._unknown(command)
             return
         try:
             if size != len(body):
@@ -157,17 +179,24 @@ class Loader:
             self.refusals.append((command, code))
             yield self._packet(command, (0, b""), code)
             return
-        yield from [self._packet(command, reply, 0)] * (_SYNC_REPLIES if command == 0x08 else 1)
+        yield from [self._packet(command, reply, 0)] * (_SYNC_REPLIES if command == Command.SYNC else 1)
         yield from self._after(command, body)
+
+    def _unknown(self, command: int) -> Iterator[bytes]:
+        """The stub names the command in its one reply; the ROM does not, and says it several times."""
+        code = self._codes.invalid
+        self.refusals.append((command, code))
+        named, times = (command, 1) if self.stub else (0, _INVALID_REPLIES)
+        yield from [self._packet(named, (0, b""), code)] * times
 
     @property
     def _codes(self) -> _Codes:
         return _STUB if self.stub else _ROM
 
     def _handler(self, command: int) -> Callable[[Loader, bytes], Reply] | None:
-        if command == 0x14 and not self._chip.knows_id:
+        if command == Command.GET_SECURITY_INFO and not self._chip.knows_id:
             return None
-        return _COMMON.get(command) or (_STUB_ONLY if self.stub else _ROM_ONLY).get(command)
+        return _COMMON.get(command) or (_STUB_ONLY.get(command) if self.stub else None)
 
     def _packet(self, command: int, reply: Reply, code: int) -> bytes:
         value, data = reply
@@ -176,14 +205,14 @@ class Loader:
 
     def _after(self, command: int, body: bytes) -> Iterator[bytes]:
         """What happens once the reply is out."""
-        if command == 0x0F:
+        if command == Command.CHANGE_BAUDRATE:
             (self.baud,) = struct.unpack_from("<I", body)
-        elif command == 0x06 and not self.stub:
+        elif command == Command.MEM_END and not self.stub:
             (entry,) = struct.unpack_from("<I", body, 4)
             self.stub = any(entry in segment for segment in self._uploaded)
             if self.stub:
                 yield GREETING
-        elif command in (0x04, 0x12) and struct.unpack_from("<I", body) == (0,):
+        elif command in (Command.FLASH_END, Command.FLASH_DEFL_END) and struct.unpack_from("<I", body) == (0,):
             self.reset()
 
     # ---- the line, registers, RAM ----
@@ -345,25 +374,27 @@ class Loader:
             raise _Refused(self._codes.flash)
 
 
-_BLOCKS = (0x03, 0x07, 0x11)
+_BLOCKS = (Command.FLASH_DATA, Command.MEM_DATA, Command.FLASH_DEFL_DATA)
 _COMMON: Mapping[int, Callable[[Loader, bytes], Reply]] = {
-    0x02: Loader._begin,
-    0x03: Loader._write,
-    0x04: Loader._end,
-    0x05: Loader._begin_ram,
-    0x06: Loader._end_ram,
-    0x07: Loader._write_ram,
-    0x08: Loader._sync,
-    0x09: Loader._write_register,
-    0x0A: Loader._read_register,
-    0x0B: Loader._set_parameters,
-    0x0D: Loader._attach,
-    0x0F: Loader._change_baud,
-    0x10: Loader._begin_deflated,
-    0x11: Loader._write_deflated,
-    0x12: Loader._end,
-    0x13: Loader._md5,
-    0x14: Loader._security_info,
+    Command.FLASH_BEGIN: Loader._begin,
+    Command.FLASH_DATA: Loader._write,
+    Command.FLASH_END: Loader._end,
+    Command.MEM_BEGIN: Loader._begin_ram,
+    Command.MEM_END: Loader._end_ram,
+    Command.MEM_DATA: Loader._write_ram,
+    Command.SYNC: Loader._sync,
+    Command.WRITE_REG: Loader._write_register,
+    Command.READ_REG: Loader._read_register,
+    Command.SPI_SET_PARAMS: Loader._set_parameters,
+    Command.SPI_ATTACH: Loader._attach,
+    Command.CHANGE_BAUDRATE: Loader._change_baud,
+    Command.FLASH_DEFL_BEGIN: Loader._begin_deflated,
+    Command.FLASH_DEFL_DATA: Loader._write_deflated,
+    Command.FLASH_DEFL_END: Loader._end,
+    Command.SPI_FLASH_MD5: Loader._md5,
+    Command.GET_SECURITY_INFO: Loader._security_info,
 }
-_ROM_ONLY: Mapping[int, Callable[[Loader, bytes], Reply]] = {}
-_STUB_ONLY: Mapping[int, Callable[[Loader, bytes], Reply]] = {0xD0: Loader._erase_all, 0xD1: Loader._erase_region}
+_STUB_ONLY: Mapping[int, Callable[[Loader, bytes], Reply]] = {
+    Command.ERASE_FLASH: Loader._erase_all,
+    Command.ERASE_REGION: Loader._erase_region,
+}

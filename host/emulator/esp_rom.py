@@ -99,6 +99,7 @@ class EspRom(instances.Running):
             self._thread.start()
             instances.publish(self, self.flash)
         except BaseException:
+            self.stop()
             self._lock.release()
             raise
         return self

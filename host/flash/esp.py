@@ -67,9 +67,9 @@ class Target:
 
 
 @contextmanager
-def target(port: str | None) -> Iterator[Target]:
+def target(board: Board, port: str | None) -> Iterator[Target]:
     """The board to flash; ``port`` is as for host.ports. Raises NoDevice or UsageError when it is not clear which."""
-    meant = ports.resolve(port)
+    meant = ports.resolve(port, board.name)
     if meant.startswith(ports.EMULATED):
         with ports.emulated(meant) as running:
             yield Target(str(running.wait_for_port()), has_reset=False, runs=False)

@@ -11,7 +11,7 @@ from typing import Any
 from host import boards, ports
 from host.board import Progress, connect
 from host.boards import Board, Uf2
-from host.errors import BuildError, HostError, NoDevice
+from host.errors import BuildError, DeviceError, HostError, NoDevice
 from host.flash import esp, uf2
 from host.flash.firmware import Firmware, built_firmware, read_firmware
 from host.flash.uf2 import Report
@@ -45,7 +45,7 @@ class Job:
         if isinstance(self.board.boot, Uf2):
             with uf2.target(self.board, self.port, self.drive) as drive:
                 return uf2.flash(self.board, self.firmware, drive, report, progress, patience)
-        with esp.target(self.port) as chip:
+        with esp.target(self.board, self.port) as chip:
             return esp.flash(self.board, self.firmware, chip, report, progress, self.settings)
 
 
@@ -63,7 +63,7 @@ def find_jobs(chosen: Sequence[Board], files: Mapping[str, Path], settings: esp.
     firmware = {kind.name: read_firmware(kind, files.get(kind.name)) for kind in kinds}
     jobs = []
     for device in ports.devices():
-        kind = _kind(device, [kind for kind in kinds if kind.name in device.boards])
+        kind = _kind(device, kinds)
         if kind:
             jobs.append(Job(kind, firmware[kind.name], device.path, settings=settings))
     for kind in kinds:
@@ -76,18 +76,19 @@ def find_jobs(chosen: Sequence[Board], files: Mapping[str, Path], settings: esp.
 
 
 def _kind(device: ports.Device, kinds: Sequence[Board]) -> Board | None:
-    """Which of ``kinds`` the device is; it is asked when its USB ids do not tell."""
-    if len(kinds) < 2:
-        return kinds[0] if kinds else None
+    """Which of ``kinds`` the device is, if any; it is asked when its USB ids do not tell."""
+    possible = [kind for kind in kinds if kind.name in device.boards]
+    if not possible or len(device.boards) == 1:
+        return possible[0] if possible else None
     try:
-        if isinstance(kinds[0].boot, Uf2):
+        if isinstance(possible[0].boot, Uf2):
             with connect(device.path) as link:
                 said = uf2.machine_of(link)
         else:
             said = esp.chip_on(device.path)
     except HostError:
-        return kinds[0]  # its own job finds out what is wrong, and tells
-    return next((kind for kind in kinds if said.endswith(kind.chip)), None)
+        return possible[0]  # its own job finds out what is wrong, and tells
+    return next((kind for kind in possible if said.endswith(kind.chip)), None)
 
 
 def flash_all(
@@ -100,6 +101,8 @@ def flash_all(
             return Flashed(job.run(lambda text: report(job, text), progress(job) if progress else None))
         except HostError as error:
             return Flashed(error=error)
+        except OSError as error:  # a port or drive that went away in the middle of something
+            return Flashed(error=DeviceError(f"{job.place}: {error}"))
 
     with ThreadPoolExecutor(len(jobs)) as pool:
         return list(pool.map(run, jobs))

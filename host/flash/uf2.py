@@ -54,7 +54,7 @@ def target(board: BoardFacts, port: str | None, drive: Path | None = None) -> It
     """The board to flash. ``port`` is as for host.ports; ``drive`` says where the drive is mounted."""
     meant = None
     with suppress(NoDevice):  # a board that is in its boot ROM already has no port
-        meant = ports.resolve(port)
+        meant = ports.resolve(port, board.name)
     if meant and meant.startswith(ports.EMULATED):
         with ports.emulated(meant) as running:
             found = _Emulated(running)
