@@ -134,7 +134,7 @@ def read_until(terminal: int, end: str) -> str:
 @pytest.fixture
 def own_emulator(state_dir: Path, firmware_uf2: Path, cli: RunHost) -> None:
     """An emulated board of the test's own that was flashed, with no pack on it."""
-    flashed = cli("flash", "--board", "rpi_pico", "--port", PORT, "--uf2", firmware_uf2)
+    flashed = cli("flash", "--board", "rpi_pico", "--port", PORT, "--firmware", firmware_uf2)
     assert flashed.returncode == 0, flashed
 
 
