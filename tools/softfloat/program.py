@@ -1,0 +1,172 @@
+"""The soft-float routines for the emulators: built as for the board, with a loop in ARM code that calls one for whole arrays."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from unicorn import UC_ARCH_ARM, UC_MODE_MCLASS, UC_MODE_THUMB, Uc, UcError
+from unicorn.arm_const import (
+    UC_ARM_REG_R4,
+    UC_ARM_REG_R5,
+    UC_ARM_REG_R6,
+    UC_ARM_REG_R7,
+    UC_ARM_REG_R8,
+    UC_ARM_REG_SP,
+    UC_CPU_ARM_CORTEX_M0,
+)
+
+from host import parts, project
+from host.errors import BuildError
+
+Words = NDArray[np.uint32]
+
+SOURCES = project.root() / "firmware" / "softfloat"
+HERE = Path(__file__).resolve().parent
+LIBGCC = {
+    "sf_add": "__aeabi_fadd",
+    "sf_sub": "__aeabi_fsub",
+    "sf_mul": "__aeabi_fmul",
+    "sf_div": "__aeabi_fdiv",
+    "sf_sqrt": "sqrtf",
+    "sf_eq": "__aeabi_fcmpeq",
+    "sf_lt": "__aeabi_fcmplt",
+    "sf_gt": "__aeabi_fcmpgt",
+    "sf_le": "__aeabi_fcmple",
+    "sf_ge": "__aeabi_fcmpge",
+    "sf_unordered": "__aeabi_fcmpun",
+    "sf_from_i32": "__aeabi_i2f",
+    "sf_from_u32": "__aeabi_ui2f",
+    "sf_to_i32": "__aeabi_f2iz",
+    "sf_to_u32": "__aeabi_f2uiz",
+    "sf_from_f16": "__gnu_h2f_ieee",
+    "sf_to_f16": "__gnu_f2h_ieee",
+}
+"""What does the same in libgcc, or for the square root in newlib."""
+
+RAM, STACK = 0x20000000, 0x20008000
+"""The program's address, and the end of its stack; on the board's emulator operands and results follow."""
+_DATA, _ARRAY = 0x30000000, 1 << 22
+"""Where unicorn has operands and results, and the bytes of each."""
+BATCH = _ARRAY // 4
+BOARD_BATCH = 8192
+
+
+@dataclass(frozen=True)
+class Program:
+    """A linked program: its bytes from ``RAM`` on, and its symbols' addresses."""
+
+    image: Path
+    symbols: dict[str, int]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the routines in RAM, tables and literals included."""
+        return self.symbols["hot_end"] - self.symbols["hot_start"]
+
+
+def build(folder: Path, sources: Path = SOURCES) -> Program:
+    """Link the routines of ``sources`` with the loop and libgcc into ``folder``. Raises BuildError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    elf, image = folder / "softfloat.elf", folder / "softfloat.bin"
+    files = [HERE / "harness.S", sources / "softfloat_armv6m.S", sources / "softfloat_rare.c"]
+    flags = ["-mcpu=cortex-m0plus", "-mthumb", "-Os", "-std=c11", "-Wall", "-Wextra", "-Werror", f"-I{sources}"]
+    wanted = [f"-Wl,-u,{name}" for name in LIBGCC.values()]
+    _run("arm-none-eabi-gcc", *flags, "-nostartfiles", "--specs=nosys.specs", f"-Wl,-T,{HERE / 'harness.ld'}", *wanted,
+         *files, "-lm", "-o", elf)  # fmt: skip
+    _run("arm-none-eabi-objcopy", "-O", "binary", elf, image)
+    symbols = re.findall(r"^([0-9a-f]{8}) \w (\w+)$", _run("arm-none-eabi-nm", elf), re.MULTILINE)
+    return Program(image, {name: int(address, 16) for address, name in symbols})
+
+
+class Unicorn:
+    """A Cortex-M0 without timing. Calls of ``apply`` take milliseconds for a million elements."""
+
+    def __init__(self, program: Program) -> None:
+        self.symbols = program.symbols
+        self.uc = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS, UC_CPU_ARM_CORTEX_M0)
+        self.uc.mem_map(RAM, STACK - RAM)
+        self.uc.mem_map(_DATA, 3 * _ARRAY)
+        self.uc.mem_write(RAM, program.image.read_bytes())
+
+    def apply(self, name: str, a: Words, b: Words) -> Words:
+        """The results of function ``name`` for the elements of ``a`` and ``b``. AssertionError if it breaks the ABI."""
+        return np.concatenate([self._batch(name, *pair) for pair in _batches(a, b, BATCH)])
+
+    def _batch(self, name: str, a: Words, b: Words) -> Words:
+        arrays = [_DATA + n * _ARRAY for n in range(3)]
+        self.uc.mem_write(arrays[0], a.tobytes())
+        self.uc.mem_write(arrays[1], b.tobytes())
+        registers = (UC_ARM_REG_R5, UC_ARM_REG_R6, UC_ARM_REG_R7)
+        for register, address in zip(registers, arrays, strict=True):
+            self.uc.reg_write(register, address)
+        self.uc.reg_write(UC_ARM_REG_R4, self.symbols[name] | 1)
+        self.uc.reg_write(UC_ARM_REG_R8, len(a))
+        self.uc.reg_write(UC_ARM_REG_SP, STACK)
+        try:
+            self.uc.emu_start(self.symbols["run"] | 1, self.symbols["done"])
+        except UcError as error:
+            raise AssertionError(f"{name} does not come back: {error}") from error
+        ends = [self.uc.reg_read(register) - address for register, address in zip(registers, arrays, strict=True)]
+        assert ends == [4 * len(a)] * 3, f"{name} changes a register that it has to keep"
+        assert self.uc.reg_read(UC_ARM_REG_SP) == STACK, f"{name} leaves the stack pointer elsewhere"
+        return np.frombuffer(bytes(self.uc.mem_read(arrays[2], 4 * len(a))), np.uint32)
+
+
+class EmulatedBoard:
+    """The emulated Pico's processor, from ``tools/emulator``."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+
+    def apply(self, name: str, a: Words, b: Words) -> tuple[Words, Words]:
+        """Results of function ``name``, and the cycles of each call from its first instruction until it is back."""
+        calls = [("nothing", a[:1], b[:1])]
+        calls += [(name, *pair) for pair in _batches(a, b, BOARD_BATCH)]
+        jobs = b"".join(
+            np.array([self.program.symbols[function], len(first)], np.uint32).tobytes() + first.tobytes() + second.tobytes()
+            for function, first, second in calls
+        )
+        node = shutil.which("node")
+        if node is None:
+            raise BuildError("node is not there; tools/setup.sh installs it")
+        command = [node, str(HERE / "run.mjs"), str(self.program.image), str(self.program.symbols["timed"]), str(STACK)]
+        environment = {**os.environ, "RP2040JS_DIR": str(parts.path("rp2040js"))}
+        finished = subprocess.run(command, input=jobs, capture_output=True, env=environment, check=False)
+        if finished.returncode != 0:
+            raise AssertionError(f"{name} does not come back: {finished.stderr.decode()[-2000:]}")
+        words = np.frombuffer(finished.stdout, np.uint32)
+        around = int(words[1]) - RETURN_CYCLES
+        results, cycles, at = [], [], 2
+        for _, first, _ in calls[1:]:
+            results.append(words[at : at + len(first)])
+            cycles.append(words[at + len(first) : at + 2 * len(first)] - np.uint32(around))
+            at += 2 * len(first)
+        return np.concatenate(results), np.concatenate(cycles)
+
+
+RETURN_CYCLES = 2
+"""Of ``bx lr``, which is all that the harness's function ``nothing`` does."""
+
+
+def _batches(a: Words, b: Words, size: int) -> list[tuple[Words, Words]]:
+    a, b = np.ascontiguousarray(a, np.uint32), np.ascontiguousarray(b, np.uint32)
+    return [(a[n : n + size], b[n : n + size]) for n in range(0, len(a), size)]
+
+
+def _run(*command: str | Path) -> str:
+    words: Sequence[str] = [str(word) for word in command]
+    try:
+        result = subprocess.run(words, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise BuildError(f"{words[0]} is not there; tools/setup.sh installs it") from error
+    if result.returncode != 0:
+        raise BuildError(f"{words[0]} ended with {result.returncode}:\n{result.stderr[-3000:]}")
+    return result.stdout
