@@ -1,4 +1,4 @@
-"""The soft-float routines for the emulators: built as for the board, with a loop in ARM code that calls one for whole arrays."""
+"""Soft float for the emulators: built as for the board, with a loop in ARM code that calls one for arrays."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ from host import parts, project
 from host.errors import BuildError
 
 Words = NDArray[np.uint32]
+Call = tuple[str, Words, Words]
+"""A function's name and its operands, of which it may ignore the second."""
 
 SOURCES = project.root() / "firmware" / "softfloat"
 HERE = Path(__file__).resolve().parent
@@ -126,30 +128,44 @@ class EmulatedBoard:
     def __init__(self, program: Program) -> None:
         self.program = program
 
-    def apply(self, name: str, a: Words, b: Words) -> tuple[Words, Words]:
-        """Results of function ``name``, and the cycles of each call from its first instruction until it is back."""
-        calls = [("nothing", a[:1], b[:1])]
-        calls += [(name, *pair) for pair in _batches(a, b, BOARD_BATCH)]
+    def apply(self, calls: Sequence[Call]) -> list[tuple[Words, Words]]:
+        """For each of ``calls`` the results, and the cycles of each from its first instruction until it is back."""
+        batches = [("nothing", np.zeros(1, np.uint32), np.zeros(1, np.uint32))]
+        batches += [(name, *pair) for name, a, b in calls for pair in _batches(a, b, BOARD_BATCH)]
+        words = np.frombuffer(self._run(batches), np.uint32)
+        around, at, result = words[1] - np.uint32(RETURN_CYCLES), 2, []
+        for _, a, _ in calls:
+            starts = range(0, len(a), BOARD_BATCH)
+            counts = [min(BOARD_BATCH, len(a) - start) for start in starts]
+            blocks = [words[at + 2 * start : at + 2 * (start + n)] for start, n in zip(starts, counts, strict=True)]
+            results, cycles = (
+                np.concatenate([block[half * n : (half + 1) * n] for block, n in zip(blocks, counts, strict=True)])
+                for half in range(2)
+            )
+            result.append((results, cycles - around))
+            at += 2 * len(a)
+        return result
+
+    def _run(self, batches: Sequence[Call]) -> bytes:
+        """What run.mjs makes of ``batches``."""
+        symbols = self.program.symbols
         jobs = b"".join(
-            np.array([self.program.symbols[function], len(first)], np.uint32).tobytes() + first.tobytes() + second.tobytes()
-            for function, first, second in calls
+            np.concatenate([np.array([symbols[name], len(a)], np.uint32), a, b]).tobytes() for name, a, b in batches
         )
         node = shutil.which("node")
         if node is None:
             raise BuildError("node is not there; tools/setup.sh installs it")
-        command = [node, str(HERE / "run.mjs"), str(self.program.image), str(self.program.symbols["timed"]), str(STACK)]
-        environment = {**os.environ, "RP2040JS_DIR": str(parts.path("rp2040js"))}
-        finished = subprocess.run(command, input=jobs, capture_output=True, env=environment, check=False)
+        finished = subprocess.run(
+            [node, str(HERE / "run.mjs"), str(self.program.image), str(symbols["timed"]), str(STACK)],
+            input=jobs,
+            capture_output=True,
+            env={**os.environ, "RP2040JS_DIR": str(parts.path("rp2040js"))},
+            check=False,
+        )
         if finished.returncode != 0:
-            raise AssertionError(f"{name} does not come back: {finished.stderr.decode()[-2000:]}")
-        words = np.frombuffer(finished.stdout, np.uint32)
-        around = int(words[1]) - RETURN_CYCLES
-        results, cycles, at = [], [], 2
-        for _, first, _ in calls[1:]:
-            results.append(words[at : at + len(first)])
-            cycles.append(words[at + len(first) : at + 2 * len(first)] - np.uint32(around))
-            at += 2 * len(first)
-        return np.concatenate(results), np.concatenate(cycles)
+            names = ", ".join(dict.fromkeys(name for name, _, _ in batches[1:]))
+            raise AssertionError(f"one of {names} does not come back: {finished.stderr.decode()[-2000:]}")
+        return finished.stdout
 
 
 RETURN_CYCLES = 2
