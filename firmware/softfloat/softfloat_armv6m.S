@@ -203,12 +203,12 @@ lessened:
     uxtb r1, r2
     cmp r1, #32
     blo near_least
+    subs r2, #1                 // mostly one or two bits
+    lsls r3, r3, #1
+    bmi 4f
     subs r2, #1
     lsls r3, r3, #1
-    bmi 3f
-    subs r2, #1
-    lsls r3, r3, #1
-    bmi 3f
+    bmi 4f
 1:
     lsrs r1, r3, #24
     bne 2f
@@ -217,12 +217,12 @@ lessened:
     b 1b
 2:
     cmp r3, #0
-    bmi 3f
-4:
+    bmi 4f
+3:
     subs r2, #1
     lsls r3, r3, #1
-    bpl 4b
-3:
+    bpl 3b
+4:
     lsls r2, r2, #23
     lsls r3, r3, #1
     lsrs r3, r3, #9
