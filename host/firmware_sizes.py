@@ -26,7 +26,7 @@ FLASH_BUDGET = 64 * 1024
 _PARTS = (
     ("module kern", r"/firmware/kern/(?!wamr_platform)|libkern_engine\.a\((engine|instance|module_check|interpreted)"),
     ("WAMR", r"libkern_wamr\.a|^interpreter\.o|libkern_engine\.a\((platform|pool|runtime|symbols)"),
-    ("exact floats", r"softfloat/|libkern_engine\.a\(floats"),
+    ("exact floats", r"libkern_softfloat\.a|libkern_engine\.a\(floats"),
     ("Ed25519", r"libkern_crypto\.a"),
     ("kernel references", r"natives/"),
     ("MicroPython", r""),

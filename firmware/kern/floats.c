@@ -1,4 +1,4 @@
-// Integer-only implementations of WebAssembly's float operators that libgcc does not have.
+// Integer-only implementations of WebAssembly's float operators that firmware/softfloat does not have.
 #include "floats.h"
 
 #include <stdbool.h>
@@ -9,7 +9,7 @@
 #define NAN_CANONICAL (0x7fc00000u)
 #define ONE (0x3f800000u)
 
-// Called in every inner loop: kept in RAM, as are libgcc's.
+// Called in every inner loop: kept in RAM, as is the arithmetic.
 #define HOT(name) __attribute__((section(".time_critical.kern_" #name))) name
 
 static inline bool is_nan(f32 a) {
@@ -23,30 +23,6 @@ static inline int32_t order(f32 a) {
 
 f32 HOT(f32_abs)(f32 a) {
     return a & ~SIGN;
-}
-
-int32_t HOT(f32_compare)(enum f32_condition condition, f32 a, f32 b) {
-    if (is_nan(a) || is_nan(b)) {
-        return condition == F32_NOT_EQUAL || condition == F32_UNORDERED;
-    }
-    bool equal = a == b || (a | b) << 1 == 0;
-    bool less = !equal && order(a) < order(b);
-    switch (condition) {
-        case F32_EQUAL:
-            return equal;
-        case F32_LESS:
-            return less;
-        case F32_GREATER:
-            return !less && !equal;
-        case F32_LESS_EQUAL:
-            return less || equal;
-        case F32_GREATER_EQUAL:
-            return !less;
-        case F32_NOT_EQUAL:
-            return !equal;
-        default:
-            return false;
-    }
 }
 
 f32 HOT(f32_min)(f32 a, f32 b) {
@@ -102,47 +78,9 @@ f32 f32_nearest(f32 a) {
     return round_to(a, EVEN);
 }
 
-// Digit by digit; a tie cannot occur, since a root with one bit more than a fraction has would square to more bits than `a` has.
-f32 HOT(f32_sqrt)(f32 a) {
-    if (is_nan(a) || a == INFINITE || a << 1 == 0) {
-        return is_nan(a) ? a | QUIET : a;
-    }
-    if (a & SIGN) {
-        return NAN_CANONICAL;
-    }
-    int exponent = (int)(a >> 23);
-    uint32_t rest = a & 0x7fffff;
-    if (exponent == 0) {
-        exponent = 1;
-        while (!(rest & 0x800000)) {
-            rest <<= 1;
-            exponent--;
-        }
-    }
-    rest |= 0x800000;
-    exponent -= 127;
-    if (exponent & 1) {
-        rest <<= 1;
-    }
-    rest <<= 1;
-    uint32_t root = 0, sum = 0;
-    for (uint32_t bit = 0x1000000; bit != 0; bit >>= 1) {
-        uint32_t trial = sum + bit;
-        if (trial <= rest) {
-            sum = trial + bit;
-            rest -= trial;
-            root += bit;
-        }
-        rest <<= 1;
-    }
-    // The last bit is the half: the fraction's leading bit adds one to the exponent.
-    root += root & 1;
-    return (root >> 1) + ((uint32_t)((exponent >> 1) + 126) << 23);
-}
-
 f32 f32_from_u64(uint64_t a) {
     if (a >> 32 == 0) {
-        return f32_from_u32((uint32_t)a);
+        return sf_from_u32((uint32_t)a);
     }
     int shift = 0;
     uint32_t sticky = 0;
@@ -151,7 +89,7 @@ f32 f32_from_u64(uint64_t a) {
         a >>= 1;
         shift++;
     }
-    return f32_from_u32((uint32_t)a | sticky) + ((uint32_t)shift << 23);
+    return sf_from_u32((uint32_t)a | sticky) + ((uint32_t)shift << 23);
 }
 
 f32 f32_from_i64(int64_t a) {

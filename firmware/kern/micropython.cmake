@@ -75,7 +75,7 @@ add_library(kern_engine STATIC
 )
 target_include_directories(kern_engine PRIVATE ${KERN_DIR} ${KERN_GENERATED})
 target_compile_options(kern_engine PRIVATE -Os -std=gnu11 -Wall -Wextra -Werror -ffunction-sections -fdata-sections)
-target_link_libraries(kern_engine PUBLIC kern_wamr)
+target_link_libraries(kern_engine PUBLIC kern_wamr kern_softfloat)
 target_link_libraries(kern_wamr PUBLIC kern_engine) # each calls the other
 
 # ---- Ed25519, SHA-256 ----
@@ -94,29 +94,23 @@ target_compile_options(kern_crypto PRIVATE -Os -ffunction-sections -fdata-sectio
 
 # ---- soft floats ----
 
-# libgcc's exact routines under names of their own: MicroPython's port wraps the usual ones to the boot ROM's, which flush
-# denormals. They go to RAM with the other code that inner loops call.
-execute_process(COMMAND ${CMAKE_C_COMPILER} -mcpu=cortex-m0plus -mthumb -print-libgcc-file-name
-    OUTPUT_VARIABLE KERN_LIBGCC OUTPUT_STRIP_TRAILING_WHITESPACE)
-set(KERN_FLOAT_MEMBERS addsf3.o subsf3.o mulsf3.o divsf3.o _clzsi2.o gesf2.o lesf2.o eqsf2.o unordsf2.o _arm_cmpsf2.o
-    fixsfsi.o _fixunssfsi.o floatsisf.o floatunsisf.o)
-set(KERN_SOFTFLOAT ${CMAKE_BINARY_DIR}/softfloat/softfloat.o)
-file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/softfloat)
-add_custom_command(OUTPUT ${KERN_SOFTFLOAT}
-    COMMAND ${CMAKE_AR} x ${KERN_LIBGCC} ${KERN_FLOAT_MEMBERS}
-    COMMAND ${CMAKE_LINKER} -r -o whole.o ${KERN_FLOAT_MEMBERS}
-    COMMAND ${CMAKE_OBJCOPY} --prefix-symbols=soft --rename-section .text=.time_critical.kern_softfloat whole.o ${KERN_SOFTFLOAT}
-    WORKING_DIRECTORY ${CMAKE_BINARY_DIR}/softfloat
-    VERBATIM
+add_library(kern_softfloat STATIC
+    ${KERN_DIR}/../softfloat/softfloat_armv6m.S
+    ${KERN_DIR}/../softfloat/softfloat_rare.c
 )
+target_include_directories(kern_softfloat PUBLIC ${KERN_DIR}/../softfloat)
+target_compile_options(kern_softfloat PRIVATE -Os -std=c11 -Wall -Wextra -Werror -ffunction-sections -fdata-sections)
 
 # ---- native references ----
 
 set(KERN_KERNELS ${KERN_DIR}/../../kernels_aot)
-set(KERN_FLOAT_CALLS fadd fsub fmul fdiv i2f ui2f f2iz f2uiz fcmpeq fcmplt fcmple fcmpge fcmpgt fcmpun)
-set(KERN_REDEFINE)
+# The compiler's float calls go to our routines: MicroPython's port wraps the usual ones to the boot ROM's, which flush denormals.
+set(KERN_FLOAT_CALLS fadd=add fsub=sub fmul=mul fdiv=div i2f=from_i32 ui2f=from_u32 f2iz=to_i32 f2uiz=to_u32
+    fcmpeq=eq fcmplt=lt fcmple=le fcmpge=ge fcmpgt=gt fcmpun=unordered)
+set(KERN_REDEFINE --redefine-sym sqrtf=sf_sqrt)
 foreach(call ${KERN_FLOAT_CALLS})
-    list(APPEND KERN_REDEFINE --redefine-sym __aeabi_${call}=soft__aeabi_${call})
+    string(REPLACE "=" "=sf_" call ${call})
+    list(APPEND KERN_REDEFINE --redefine-sym __aeabi_${call})
 endforeach()
 set(KERN_NATIVE_OBJECTS)
 file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/natives)
@@ -167,10 +161,10 @@ if(KERN_INTERPRETER)
     foreach(call l2f=f32_from_i64 ul2f=f32_from_u64 f2lz=f32_to_i64 f2ulz=f32_to_u64)
         list(APPEND KERN_REDEFINE --redefine-sym __aeabi_${call})
     endforeach()
-    foreach(call sqrt ceil floor trunc)
+    foreach(call ceil floor trunc)
         list(APPEND KERN_REDEFINE --redefine-sym ${call}f=f32_${call} --redefine-sym ${call}=no_f64_${call})
     endforeach()
-    list(APPEND KERN_REDEFINE --redefine-sym rintf=f32_nearest --redefine-sym rint=no_f64_rint)
+    list(APPEND KERN_REDEFINE --redefine-sym rintf=f32_nearest --redefine-sym rint=no_f64_rint --redefine-sym sqrt=no_f64_sqrt)
     foreach(call dadd dsub dmul ddiv dcmpeq dcmplt dcmple dcmpge dcmpgt dcmpun i2d ui2d l2d ul2d d2iz d2uiz d2lz d2ulz d2f f2d)
         list(APPEND KERN_REDEFINE --redefine-sym __aeabi_${call}=no_f64_${call})
     endforeach()
@@ -187,7 +181,7 @@ endif()
 
 # ---- the module ----
 
-add_custom_target(kern_objects DEPENDS ${KERN_SOFTFLOAT} ${KERN_NATIVE_OBJECTS} ${KERN_INTERPRETER_OBJECT})
+add_custom_target(kern_objects DEPENDS ${KERN_NATIVE_OBJECTS} ${KERN_INTERPRETER_OBJECT})
 add_dependencies(kern_engine kern_objects)
 
 set(KERN_SOURCES
@@ -226,5 +220,5 @@ target_include_directories(usermod_kern INTERFACE
     ${KERN_GENERATED}
 )
 set_source_files_properties(${KERN_SOURCES} PROPERTIES COMPILE_OPTIONS "-Wall;-Wextra;-Wno-unused-parameter")
-target_link_libraries(usermod INTERFACE usermod_kern kern_engine kern_crypto ${KERN_SOFTFLOAT} ${KERN_NATIVE_OBJECTS}
+target_link_libraries(usermod INTERFACE usermod_kern kern_engine kern_crypto kern_softfloat ${KERN_NATIVE_OBJECTS}
     ${KERN_INTERPRETER_OBJECT})

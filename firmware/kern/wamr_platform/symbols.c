@@ -6,9 +6,9 @@
 #include "floats.h"
 #include "guard.h"
 
-_Static_assert((int)FLOAT_EQ == F32_EQUAL && (int)FLOAT_NE == F32_NOT_EQUAL && (int)FLOAT_LT == F32_LESS && (int)FLOAT_GT == F32_GREATER
-               && (int)FLOAT_LE == F32_LESS_EQUAL && (int)FLOAT_GE == F32_GREATER_EQUAL && (int)FLOAT_UNO == F32_UNORDERED,
-    "AOT code and floats.c mean the same conditions");
+_Static_assert((int)FLOAT_EQ == SF_EQ && (int)FLOAT_NE == SF_NE && (int)FLOAT_LT == SF_LT && (int)FLOAT_GT == SF_GT
+               && (int)FLOAT_LE == SF_LE && (int)FLOAT_GE == SF_GE && (int)FLOAT_UNO == SF_UNORDERED,
+    "AOT code and softfloat.h mean the same conditions");
 
 static const int8_t trap_errors[EXCE_NUM] = {
     [EXCE_UNREACHABLE] = KERN_UNREACHABLE,
@@ -53,7 +53,19 @@ static void import_call(void) {
 
 // WAMR's own counts bit by bit. Few zeros are the common case: what is normalised is mostly a fraction near 1.
 static uint32 clz_i32(uint32 a) {
-    return a >> 31 ? 0 : a >> 30 ? 1 : a != 0 ? (uint32)soft__clzsi2(a) : 32;
+    uint32 zeros = 0;
+    if (a >> 30 == 0) {
+        for (uint32 half = 16; half != 0; half >>= 1) {
+            if (a >> (32 - half) == 0) {
+                zeros += half;
+                a <<= half;
+            }
+        }
+        zeros += a == 0;
+    } else {
+        zeros = a >> 31 == 0;
+    }
+    return zeros;
 }
 
 #define INTEGER_HELPER(name, type, op) \
@@ -88,11 +100,11 @@ static const SymbolMap symbols[] = {
     SYMBOL("memmove", memmove),
     SYMBOL("memcpy", memmove),
     SYMBOL("memset", memset),
-    SYMBOL("aot_intrinsic_fadd_f32", f32_add),
-    SYMBOL("aot_intrinsic_fsub_f32", f32_sub),
-    SYMBOL("aot_intrinsic_fmul_f32", f32_mul),
-    SYMBOL("aot_intrinsic_fdiv_f32", f32_div),
-    SYMBOL("aot_intrinsic_sqrt_f32", f32_sqrt),
+    SYMBOL("aot_intrinsic_fadd_f32", sf_add),
+    SYMBOL("aot_intrinsic_fsub_f32", sf_sub),
+    SYMBOL("aot_intrinsic_fmul_f32", sf_mul),
+    SYMBOL("aot_intrinsic_fdiv_f32", sf_div),
+    SYMBOL("aot_intrinsic_sqrt_f32", sf_sqrt),
     SYMBOL("aot_intrinsic_fabs_f32", f32_abs),
     SYMBOL("aot_intrinsic_ceil_f32", f32_ceil),
     SYMBOL("aot_intrinsic_floor_f32", f32_floor),
@@ -100,13 +112,13 @@ static const SymbolMap symbols[] = {
     SYMBOL("aot_intrinsic_rint_f32", f32_nearest),
     SYMBOL("aot_intrinsic_fmin_f32", f32_min),
     SYMBOL("aot_intrinsic_fmax_f32", f32_max),
-    SYMBOL("aot_intrinsic_f32_cmp", f32_compare),
-    SYMBOL("aot_intrinsic_i32_to_f32", f32_from_i32),
-    SYMBOL("aot_intrinsic_u32_to_f32", f32_from_u32),
+    SYMBOL("aot_intrinsic_f32_cmp", sf_compare),
+    SYMBOL("aot_intrinsic_i32_to_f32", sf_from_i32),
+    SYMBOL("aot_intrinsic_u32_to_f32", sf_from_u32),
     SYMBOL("aot_intrinsic_i64_to_f32", f32_from_i64),
     SYMBOL("aot_intrinsic_u64_to_f32", f32_from_u64),
-    SYMBOL("aot_intrinsic_f32_to_i32", f32_to_i32),
-    SYMBOL("aot_intrinsic_f32_to_u32", f32_to_u32),
+    SYMBOL("aot_intrinsic_f32_to_i32", sf_to_i32),
+    SYMBOL("aot_intrinsic_f32_to_u32", sf_to_u32),
     SYMBOL("aot_intrinsic_f32_to_i64", f32_to_i64),
     SYMBOL("aot_intrinsic_f32_to_u64", f32_to_u64),
     SYMBOL("aot_intrinsic_clz_i32", clz_i32),
