@@ -40,6 +40,8 @@ FAULT_CASES = [
     ("oob_read", -4, "MemoryAccessViolation"),
     ("oob_write", ARENA, "MemoryAccessViolation"),
     ("oob_write", -1, "MemoryAccessViolation"),
+    ("oob_loop", ARENA - 60, "MemoryAccessViolation"),
+    ("oob_loop", -60, "MemoryAccessViolation"),
     ("unreach", 1, "Unreachable"),
     ("divide", 1, "IntegerDivideByZero"),
     ("divide", 2, "IntegerOverflow"),
@@ -250,6 +252,24 @@ def peek(board: Board, offset: int) -> int:
 
 def poke(board: Board, offset: int, word: int) -> None:
     board.exec(f"__import__('machine').mem32[{ARENA_ADDRESS + offset}] = {word}")
+
+
+@pytest.mark.parametrize("inside", [1, 8, 15])
+def test_a_loop_writes_what_is_before_the_end_of_memory(faulty: Board, inside: int) -> None:
+    """Checks that were hoisted out of a loop change nothing: it is ended at the first access that is out of bounds."""
+    for offset in range(ARENA - 64, ARENA, 4):
+        poke(faulty, offset, 0)
+    start = ARENA - 4 * inside
+    with pytest.raises(errors.MemoryAccessViolation):
+        faulty.run("oob_loop", [X], {"arg": start})
+    written = [peek(faulty, offset) for offset in range(ARENA - 64, ARENA, 4)]
+    assert written == [0] * (16 - inside) + [start] * inside
+
+
+def test_a_loop_up_to_the_end_of_memory_is_let_through(faulty: Board) -> None:
+    start = ARENA - 64
+    assert faulty.run("oob_loop", [X], {"arg": start}).tolist() == X.tolist()
+    assert [peek(faulty, offset) for offset in range(start, ARENA, 4)] == [start] * 16
 
 
 @pytest.fixture

@@ -232,6 +232,20 @@ def test_code_for_the_pico_needs_no_relocation(wamrc: Run, tmp_path: Path) -> No
     assert relocations == bytes(12), "no symbols, no names, no groups"
 
 
+def test_hoisted_bounds_checks_leave_the_loop(wamrc: Run, tmp_path: Path) -> None:
+    """The loop is there twice: without its check, and as it was for when memory ends before the loop does."""
+    (tmp_path / "sum.wasm").write_bytes(WASM)
+    flags = [flag for flag in boards.load("rpi_pico").wamrc.flags if flag != "--hoist-bounds-checks"]
+    loops = {}
+    for option in ([], ["--hoist-bounds-checks"]):
+        result = wamrc(*flags, *option, "--format=llvmir-opt", "-o", "sum.ll", "sum.wasm", cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        code = (tmp_path / "sum.ll").read_text()
+        loops[bool(option)] = [code.count("load float"), code.count(".checked")]
+    assert loops[False][1] == 0 < loops[True][1]
+    assert loops[True][0] > loops[False][0]
+
+
 def aot_sections(data: bytes) -> dict[int, bytes]:
     """Section id → body of an AOT file: after magic and version, each has id and size, aligned to 4 bytes."""
     sections, offset = {}, 8

@@ -9,6 +9,7 @@
 #include "bh_read_file.h"
 #include "console.h"
 #include "llvm_checks.h"
+#include "loop_checks.h"
 #include "native_lib.h"
 #include "wasm_export.h"
 
@@ -102,6 +103,9 @@ static bool load_and_compile(Options *options) {
     AOTCompOption *aot = &options->aot;
     if (!options->list_wanted && !llvm_check_cpu(aot->target_arch, aot->target_cpu, aot->cpu_features)) {
         return false;
+    }
+    if (options->hoist_bounds_checks) {
+        loop_checks_hoist();
     }
     uint32_t size = 0;
     uint8_t *bytes = read_module(options->input, &size);

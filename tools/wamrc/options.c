@@ -322,6 +322,9 @@ static const Option OPTIONS[] = {
       "register the native functions of a shared object; up to 8 times" },
     { "--invoke-c-api-import", NO_VALUE, set_true, AOT(quick_invoke_c_api_import), NULL,
       "call unknown imports quickly through wasm-c-api" },
+    { "--hoist-bounds-checks", NO_VALUE, set_true, offsetof(Options, hoist_bounds_checks), NULL,
+      "check a loop's accesses once, before it, where that can be computed;\n"
+      "else each traps where it happens, as ever. 32-bit targets only" },
     { "--enable-linux-perf", NO_VALUE, set_true, offsetof(Options, linux_perf), NULL, "support Linux perf" },
     { "--mllvm", VALUE, add_llvm_option, 0, "<option>", "pass an option to LLVM" },
     { "--enable-shared-heap", NO_VALUE, set_true, AOT(enable_shared_heap), NULL, "one shared heap" },

@@ -20,6 +20,7 @@ typedef struct {
     bool list_wanted;
     bool size_level_set;
     bool linux_perf;
+    bool hoist_bounds_checks;
     const char *native_libs[MAX_NATIVE_LIBS];
     unsigned native_lib_count;
     const char *llvm_options[1 + MAX_LLVM_OPTIONS];  // the first is the program's name
