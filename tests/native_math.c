@@ -17,7 +17,7 @@ void cos_sin_array(const float *x, float *cos, float *sin, size_t count) {
 
 void exp_minus_array(const float *x, float *y, size_t count, int32_t shift) {
     for (size_t i = 0; i < count; i++) {
-        y[i] = exp_minus(x[i], shift);
+        y[i] = exp_minus(float_bits(x[i]), shift);
     }
 }
 

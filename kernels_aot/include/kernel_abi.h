@@ -59,6 +59,20 @@ extern uint8_t *kernel_native_base;
 #define KERNEL_BACKWARD __attribute__((export_name("kernel_backward"))) int32_t kernel_backward
 #endif
 
+// Begins the definition of a hot loop. In a function of its own it has all registers; where a compiler inlines it, what the
+// whole kernel needs later is in them, and a board has few.
+#define KERNEL_LOOP static __attribute__((noinline, unused))
+
+// Before a loop: clang leaves it as it is. wamrc can count more of such loops, and then checks their accesses at once.
+#ifdef __clang__
+#define KERNEL_ROLLED _Pragma("clang loop unroll(disable)")
+#else
+#define KERNEL_ROLLED
+#endif
+
+// Keeps a compiler from computing both sides of a branch to choose one of two results, where one side is a soft float.
+#define KERNEL_KEEP_BRANCH() __asm__ volatile("")
+
 static inline void *kernel_pointer(uint32_t offset) {
 #ifdef KERNEL_NATIVE
     return kernel_native_base + offset;

@@ -12,11 +12,14 @@
 
 // Exact for every f16, denormals and infinities included; a NaN stays one.
 static inline float float_from_f16(uint32_t half) {
+    // The sign copied over bits 28 to 30, the exponent below it.
+    uint32_t placed = (uint32_t)(int32_t)(int16_t)half << 13;
+    if (((placed + (1u << 23)) & 0x0f000000) != 0) {
+        // An exponent from 1 to 30: one more leaves some of its upper four bits.
+        return float_from_bits((placed & 0x8fffffff) + (112u << 23));
+    }
     uint32_t sign = (half & 0x8000) << 16;
     uint32_t magnitude = half & 0x7fff;
-    if (magnitude - 0x400 < F16_INFINITE - 0x400) {
-        return float_from_bits(sign | ((magnitude << 13) + (112u << 23)));
-    }
     if (magnitude >= F16_INFINITE) {
         uint32_t quiet = magnitude > F16_INFINITE ? 0x400000 : 0;
         return float_from_bits(sign | 0x7f800000 | quiet | (magnitude & 0x3ff) << 13);

@@ -45,16 +45,29 @@ static inline uint32_t alternating_polynomial(uint32_t z, const uint32_t *c, int
     return value;
 }
 
-// The float nearest to value * 2^exponent (halves upwards), with a sign bit; 0 below 2^-126. value is not 0.
-static inline float float_from_parts(uint32_t sign, uint32_t value, int32_t exponent) {
-    int32_t zeros = __builtin_clz(value);
-    int32_t biased = 127 + 31 - zeros + exponent;
+// The float nearest to value * 2^exponent (halves upwards), with a sign bit; 0 below 2^-126. The top bit of value is set.
+static inline float float_from_normal(uint32_t sign, uint32_t value, int32_t exponent) {
+    int32_t biased = 127 + 31 + exponent;
     if (biased <= 0) {
         return float_from_bits(sign);
     }
-    value <<= zeros;
     // Adding lets a carry out of the fraction, whose top bit is set, reach the exponent.
     return float_from_bits(sign + ((uint32_t)(biased - 1) << 23) + (value >> 8) + (value >> 7 & 1));
+}
+
+// The same for any value but 0.
+static inline float float_from_parts(uint32_t sign, uint32_t value, int32_t exponent) {
+    int32_t zeros = __builtin_clz(value);
+    return float_from_normal(sign, value << zeros, exponent - zeros);
+}
+
+// The same for a value from 2^29 on; to count zeros is a call where a processor cannot.
+static inline float float_from_high_parts(uint32_t sign, uint32_t value, int32_t exponent) {
+    while (value >> 31 == 0) {
+        value <<= 1;
+        exponent--;
+    }
+    return float_from_normal(sign, value, exponent);
 }
 
 // e^-z in units of 2^-31, for z from 0 to ln 2 in units of 2^-32.
@@ -62,9 +75,8 @@ static inline uint32_t exp_minus_fixed(uint32_t z) {
     return alternating_polynomial(z, exp_coefficients, 6);
 }
 
-// e^-a * 2^shift for a >= 0, within 0.6 ulp; 0 when that is below 2^-126, when a is at least 256, and for NaN.
-static inline float exp_minus(float a, int32_t shift) {
-    uint32_t bits = float_bits(a);
+// e^-a * 2^shift for the a >= 0 with these bits, within 0.6 ulp; 0 when that is below 2^-126, when a is at least 256, and for NaN.
+static inline float exp_minus(uint32_t bits, int32_t shift) {
     int32_t exponent = (int32_t)(bits >> 23);
     if (exponent >= 127 + 8) {
         return 0.0f;
@@ -77,7 +89,7 @@ static inline float exp_minus(float a, int32_t shift) {
     // a = n * ln 2 + rest. n is rounded down, so rest is not negative; being below 1, it comes right mod 1.
     uint32_t n = mul_high(whole, 0xB8AA3B29) >> 23;
     uint32_t rest = fraction - n * 0xB17217F7 - (n * 0xD1CF >> 16);
-    return float_from_parts(0, exp_minus_fixed(rest), shift - 31 - (int32_t)n);
+    return float_from_high_parts(0, exp_minus_fixed(rest), shift - 31 - (int32_t)n);
 }
 
 struct cos_sin {
@@ -86,7 +98,8 @@ struct cos_sin {
 };
 
 // Cosine and sine of an angle given as a fraction of a turn, each within 0.6 ulp of the result for exactly that fraction.
-static inline struct cos_sin cos_sin_of_turn(struct fraction64 turn) {
+// Always inlined: as a function its result would go through memory.
+static inline __attribute__((always_inline)) struct cos_sin cos_sin_of_turn(struct fraction64 turn) {
     // The nearest quarter, and how far the angle is from it: at most an eighth of a turn, up or down.
     uint32_t quarter = (turn.high + 0x20000000) >> 30;
     uint32_t high = turn.high - (quarter << 30);
@@ -110,9 +123,9 @@ static inline struct cos_sin cos_sin_of_turn(struct fraction64 turn) {
         int32_t zeros = __builtin_clz(high);
         uint32_t distance = zeros == 0 ? high : high << zeros | low >> (32 - zeros);
         uint32_t value = mul_high(distance, alternating_polynomial(z, sin_coefficients, 3));
-        sine = float_from_parts(down, value, scale - zeros);
+        sine = float_from_high_parts(down, value, scale - zeros);
     }
-    float cosine = float_from_parts(0, alternating_polynomial(z, cos_coefficients, 4), -31);
+    float cosine = float_from_high_parts(0, alternating_polynomial(z, cos_coefficients, 4), -31);
     uint32_t cos_sign = (quarter + 1) << 30 & 0x80000000;
     uint32_t sin_sign = quarter << 30 & 0x80000000;
     float first = quarter & 1 ? sine : cosine;

@@ -17,11 +17,11 @@ static inline void next_pairs(
 // Pairs are elements i * step and i * step + distance. y may be x.
 static inline void rotate_pairs(
     float *y, const float *x, const struct cos_sin *row, uint32_t count, uint32_t step, uint32_t distance) {
-    for (uint32_t i = 0; i < count; i++) {
-        float a = x[i * step];
-        float b = x[i * step + distance];
-        y[i * step] = a * row[i].cos - b * row[i].sin;
-        y[i * step + distance] = a * row[i].sin + b * row[i].cos;
+    for (; count != 0; count--, x += step, y += step, row++) {
+        float a = x[0];
+        float b = x[distance];
+        y[0] = a * row->cos - b * row->sin;
+        y[distance] = a * row->sin + b * row->cos;
     }
 }
 

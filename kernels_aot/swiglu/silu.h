@@ -4,18 +4,24 @@
 #ifndef SILU_H
 #define SILU_H
 
+#include "kernel_abi.h"
 #include "kernel_math.h"
 
 static inline float silu(float g) {
     uint32_t bits = float_bits(g);
-    float magnitude = float_from_bits(bits & 0x7fffffff);
+    uint32_t magnitude = bits & 0x7fffffff;
     if (bits > 0xc2000000) {
         // Below -32 (and NaN) 1 + exp(-g) is exp(-g). Times 2^64, so that no step before the last is a denormal.
         return g * exp_minus(magnitude, 64) * 0x1p-64f;
     }
     // exp(-g) itself could overflow; exp(-|g|) cannot.
     float e = exp_minus(magnitude, 0);
-    return (bits >> 31 ? g * e : g) / (1.0f + e);
+    float numerator = g;
+    if (bits >> 31) {
+        numerator = g * e;
+        KERNEL_KEEP_BRANCH();
+    }
+    return numerator / (1.0f + e);
 }
 
 #endif

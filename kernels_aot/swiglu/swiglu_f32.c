@@ -27,7 +27,7 @@ KERNEL_EXPORT(swiglu_forward)(uint32_t descriptor) {
 
 // silu'(g) = s + g s (1 - s), s = 1 / (1 + exp(-g)). Computed from exp(-|g|), which cannot overflow.
 static float silu_slope(float g) {
-    float e = exp_minus(float_from_bits(float_bits(g) & 0x7fffffff), 0);
+    float e = exp_minus(float_bits(g) & 0x7fffffff, 0);
     float larger = 1.0f / (1.0f + e);
     float smaller = e * larger;
     float s = float_bits(g) >> 31 ? smaller : larger;

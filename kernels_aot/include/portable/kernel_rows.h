@@ -6,15 +6,15 @@
 #include "kernel_blocks.h"
 #include "kernel_f16.h"
 
-#define ROW_FUNCTION static inline __attribute__((unused))
-
-ROW_FUNCTION void f16_load_row(float *row, const uint16_t *stored, uint32_t count) {
+KERNEL_LOOP void f16_load_row(float *row, const uint16_t *stored, uint32_t count) {
+    KERNEL_ROLLED
     for (uint32_t j = 0; j < count; j++) {
         row[j] = float_from_f16(stored[j]);
     }
 }
 
-ROW_FUNCTION void f16_store_row(uint16_t *stored, const float *row, uint32_t count) {
+KERNEL_LOOP void f16_store_row(uint16_t *stored, const float *row, uint32_t count) {
+    KERNEL_ROLLED
     for (uint32_t j = 0; j < count; j++) {
         stored[j] = f16_from_float(row[j]);
     }
@@ -46,8 +46,24 @@ static inline float block_element(struct block_scale scale, int32_t quant) {
     if (value == 0) {
         return float_from_bits(sign);
     }
-    // A few steps at most, but for scales among the denormals; to count zeros is a call where a processor cannot.
-    while (value >> 23 == 0) {
+    // No loop, so that the loop around it is an innermost one; and to count zeros is a call where a processor cannot.
+    if (value < 1u << 20) {
+        value <<= 4;
+        exponent -= 4;
+        if (value < 1u << 16) {
+            value <<= 8;
+            exponent -= 8;
+        }
+        if (value < 1u << 20) {
+            value <<= 4;
+            exponent -= 4;
+        }
+    }
+    if (value < 1u << 22) {
+        value <<= 2;
+        exponent -= 2;
+    }
+    if (value < 1u << 23) {
         value <<= 1;
         exponent--;
     }
@@ -58,13 +74,17 @@ static inline bool block_scale_is_finite(uint32_t half) {
     return (half & F16_INFINITE) != F16_INFINITE;
 }
 
-ROW_FUNCTION void q8_load_row(float *row, const struct q8_block *blocks, uint32_t count) {
+KERNEL_LOOP void q8_load_row(float *row, const struct q8_block *blocks, uint32_t count) {
     for (; count != 0; count -= BLOCK, blocks++) {
         struct block_scale scale = block_scale_of(blocks->scale);
-        bool finite = block_scale_is_finite(blocks->scale);
-        for (uint32_t j = 0; j < BLOCK; j++) {
-            int32_t quant = blocks->quants[j];
-            *row++ = finite ? block_element(scale, quant) : float_from_f16(blocks->scale) * (float)quant;
+        if (block_scale_is_finite(blocks->scale)) {
+            for (uint32_t j = 0; j < BLOCK; j++) {
+                *row++ = block_element(scale, blocks->quants[j]);
+            }
+        } else {
+            for (uint32_t j = 0; j < BLOCK; j++) {
+                *row++ = float_from_f16(blocks->scale) * (float)blocks->quants[j];
+            }
         }
     }
 }
@@ -82,7 +102,7 @@ static inline void q4_values(float values[16], uint32_t half) {
     }
 }
 
-ROW_FUNCTION void q4_load_row(float *row, const struct q4_block *blocks, uint32_t count) {
+KERNEL_LOOP void q4_load_row(float *row, const struct q4_block *blocks, uint32_t count) {
     float values[16];
     for (; count != 0; count -= BLOCK, blocks++, row += BLOCK) {
         q4_values(values, blocks->scale);
@@ -106,7 +126,20 @@ static inline int32_t q8_round(float x) {
     return bits >> 31 ? -magnitude : magnitude;
 }
 
-ROW_FUNCTION void q8_store_row(struct q8_block *blocks, const float *row, uint32_t count) {
+static inline void q8_quantise(int8_t quants[BLOCK], const float *row, float reciprocal) {
+    for (uint32_t j = 0; j < BLOCK; j++) {
+        quants[j] = (int8_t)q8_round(row[j] * reciprocal);
+    }
+}
+
+static inline void q8_clear(struct q8_block *block) {
+    volatile int8_t *quants = block->quants; // byte by byte: words of a block are not aligned
+    for (uint32_t j = 0; j < BLOCK; j++) {
+        quants[j] = 0;
+    }
+}
+
+KERNEL_LOOP void q8_store_row(struct q8_block *blocks, const float *row, uint32_t count) {
     for (; count != 0; count -= BLOCK, blocks++, row += BLOCK) {
         uint32_t largest = 0;
         for (uint32_t j = 0; j < BLOCK; j++) {
@@ -116,8 +149,10 @@ ROW_FUNCTION void q8_store_row(struct q8_block *blocks, const float *row, uint32
         float scale = float_from_bits(largest) / 127.0f;
         float reciprocal = block_reciprocal(scale);
         blocks->scale = f16_from_float(scale);
-        for (uint32_t j = 0; j < BLOCK; j++) {
-            blocks->quants[j] = (int8_t)(reciprocal != 0.0f ? q8_round(row[j] * reciprocal) : 0);
+        if (float_bits(reciprocal) == 0) {
+            q8_clear(blocks);
+        } else {
+            q8_quantise(blocks->quants, row, reciprocal);
         }
     }
 }
@@ -140,7 +175,22 @@ static inline uint32_t q4_round(float x) {
     return quant < 15 ? quant : 15;
 }
 
-ROW_FUNCTION void q4_store_row(struct q4_block *blocks, const float *row, uint32_t count) {
+static inline void q4_quantise(uint8_t quants[BLOCK / 2], const float *row, float reciprocal) {
+    for (uint32_t j = 0; j < BLOCK / 2; j++) {
+        uint32_t low = q4_round(row[j] * reciprocal);
+        uint32_t high = q4_round(row[j + BLOCK / 2] * reciprocal);
+        quants[j] = (uint8_t)(low | high << 4);
+    }
+}
+
+static inline void q4_clear(struct q4_block *block) {
+    volatile uint8_t *quants = block->quants; // byte by byte: words of a block are not aligned
+    for (uint32_t j = 0; j < BLOCK / 2; j++) {
+        quants[j] = 0x88;
+    }
+}
+
+KERNEL_LOOP void q4_store_row(struct q4_block *blocks, const float *row, uint32_t count) {
     for (; count != 0; count -= BLOCK, blocks++, row += BLOCK) {
         uint32_t largest = float_bits(row[0]);
         for (uint32_t j = 1; j < BLOCK; j++) {
@@ -150,13 +200,10 @@ ROW_FUNCTION void q4_store_row(struct q4_block *blocks, const float *row, uint32
         float scale = float_from_bits(largest) * -0.125f;
         float reciprocal = block_reciprocal(scale);
         blocks->scale = f16_from_float(scale);
-        for (uint32_t j = 0; j < BLOCK / 2; j++) {
-            uint32_t low = 8, high = 8;
-            if (reciprocal != 0.0f) {
-                low = q4_round(row[j] * reciprocal);
-                high = q4_round(row[j + BLOCK / 2] * reciprocal);
-            }
-            blocks->quants[j] = (uint8_t)(low | high << 4);
+        if (float_bits(reciprocal) == 0) {
+            q4_clear(blocks);
+        } else {
+            q4_quantise(blocks->quants, row, reciprocal);
         }
     }
 }

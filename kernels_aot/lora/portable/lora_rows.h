@@ -1,19 +1,45 @@
-// The two products of LoRA, element by element; simd128/lora_rows.h does the same four at a time.
+// The two products of LoRA: x A sum by sum, each in a register; (x A) B, whose sums are short, row by row.
+// simd128/lora_rows.h computes four sums or more at a time.
 //
 // Every sum goes over its index from 0 upwards, beginning with +0: lanes are outputs, so vectors change no order.
-// element, element_load and element_store are from lora_f32.c or lora_f16.c.
+// element, element_load and element_store are from lora_apply_f32.c or lora_apply_f16.c.
 
 #ifndef LORA_ROWS_H
 #define LORA_ROWS_H
 
-#include <stdint.h>
+#include "kernel_abi.h"
 
-#define LORA_CHUNK 32 // outputs at a time
+#define LORA_CHUNK 32 // factors, or outputs, at a time
 
-// sums += x * row
-static inline void lora_accumulate(float *sums, float x, const element *row, uint32_t count) {
-    for (uint32_t j = 0; j < count; j++) {
-        sums[j] += x * element_load(row + j);
+// sum + factors * column of a matrix, whose elements are `stride` apart.
+KERNEL_LOOP float lora_add(float sum, const float *factors, const element *column, uint32_t count, uint32_t stride) {
+    KERNEL_ROLLED
+    for (; count != 0; count--, factors++, column += stride) {
+        sum += *factors * element_load(column);
+    }
+    return sum;
+}
+
+// sums += factor * row
+KERNEL_LOOP void lora_accumulate(float *sums, float factor, const element *row, uint32_t count) {
+    KERNEL_ROLLED
+    for (; count != 0; count--, sums++) {
+        *sums += factor * element_load(row++);
+    }
+}
+
+// y += scale * sums
+KERNEL_LOOP void lora_finish(element *y, const float *sums, float scale, uint32_t count) {
+    KERNEL_ROLLED
+    for (; count != 0; count--, y++) {
+        element_store(y, element_load(y) + scale * *sums++);
+    }
+}
+
+KERNEL_LOOP void lora_load(float *floats, const element *stored, uint32_t count) {
+    KERNEL_ROLLED
+    for (; count != 0; count--) {
+        *floats++ = element_load(stored++);
     }
 }
 
@@ -22,8 +48,13 @@ static inline void lora_project(float *h, const element *x, const element *a, ui
     for (uint32_t r = 0; r < rank; r++) {
         h[r] = 0.0f;
     }
-    for (uint32_t i = 0; i < d_in; i++) {
-        lora_accumulate(h, element_load(x + i), a + i * rank, rank);
+    for (uint32_t i = 0; i < d_in; i += LORA_CHUNK) {
+        float factors[LORA_CHUNK];
+        uint32_t count = d_in - i < LORA_CHUNK ? d_in - i : LORA_CHUNK;
+        lora_load(factors, x + i, count);
+        for (uint32_t r = 0; r < rank; r++) {
+            h[r] = lora_add(h[r], factors, a + i * rank + r, count, rank);
+        }
     }
 }
 
@@ -35,9 +66,7 @@ static inline void lora_update(element *y, const float *h, const element *b, flo
         for (uint32_t r = 0; r < rank; r++) {
             lora_accumulate(sums, h[r], b + r * d_out + j, count);
         }
-        for (uint32_t k = 0; k < count; k++) {
-            element_store(y + j + k, element_load(y + j + k) + scale * sums[k]);
-        }
+        lora_finish(y + j, sums, scale, count);
     }
 }
 
