@@ -1,4 +1,4 @@
-"""What kernels cost on a board, in cycles: AOT, the same C compiled natively into the firmware, and pure MicroPython.
+"""What kernels cost on a board, in cycles: AOT, the same C compiled natively into the firmware, and MicroPython.
 
 Everything compared is measured in one run on one board. Kernels are timed by ``Bound.cycles``, Python by the board's
 microsecond timer, which an emulated board drives by its count of cycles.
@@ -6,18 +6,20 @@ microsecond timer, which an emulated board drives by its count of cycles.
 
 from __future__ import annotations
 
+import itertools
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from host import boards, firmware
 from host.board import Board, connect
 from host.emulator import EmulatedBoard
-from host.errors import NoSuchKernel, UsageError
+from host.errors import BoardError, NoSuchKernel, UsageError
+from host.firmware_files import LIBGCC
 from host.firmware_variants import BENCH, VARIANTS
 from host.pack import Pack, build_pack, keys, keyset
 from host.pack.spec import KernelSpec, Tensor
@@ -26,6 +28,7 @@ Report = Callable[[str], None]
 """Called with what is measured next."""
 
 _AGENT = Path(__file__).with_name("bench_agent.py.txt")
+_FORMULAS = Path(__file__).with_name("bench_formulas.py.txt")
 _CALLS = 1000
 _TIMEOUT = 120.0
 _START = 30.0
@@ -64,18 +67,50 @@ resource_limits = {{ max_memory_pages = 1, max_epoch_ticks = 1, max_table_elemen
 test = {{ seed = 1, symbols = {{ n = 4 }} }}
 """
 _IN_PYTHON = ("rope_f32", "rmsnorm_f32", "swiglu_f32")
-"""Kernels that the agent has in MicroPython too."""
+"""Kernels that there are formulas of in Python."""
+_SMALLEST = {
+    "rope": {"batch": 1, "seq": 1, "heads": 1, "dim": 32},
+    "rmsnorm": {"rows": 1, "dim": 32},
+    "swiglu": {"n": 32},
+    "kv_pack": {"rows": 1, "dim": 32},
+    "kv_unpack": {"rows": 1, "dim": 32},
+    "lora_apply": {"rows": 1, "d_in": 32, "rank": 4, "d_out": 32},
+}
+"""The sizes of each operation that give 32 elements."""
+_GROWING = {
+    "rope": "seq",
+    "rmsnorm": "rows",
+    "swiglu": "n",
+    "kv_pack": "rows",
+    "kv_unpack": "rows",
+    "lora_apply": "rows",
+}
+"""The size that is doubled then."""
 
 
 @dataclass(frozen=True)
 class KernelCost:
-    """Cycles for each element of the output; None for what there is not."""
+    """Cycles for each element of the output; None for what there is not.
+
+    ``native`` and ``native_libgcc``: the same C by gcc, with the soft float that AOT code has, and with libgcc's.
+    ``micropython`` and ``micropython_native``: Python as bytecode, and as machine code by ``@micropython.native``.
+    """
 
     id: str
     elements: int
     aot: float
     native: float | None
-    micropython: float | None
+    native_libgcc: float | None
+    micropython: float | None = None
+    micropython_native: float | None = None
+
+    def ratios(self) -> dict[str, float | None]:
+        """How much slower AOT is than native C, and how much faster than MicroPython."""
+        return {
+            "aot_over_native_libgcc": self.aot / self.native_libgcc if self.native_libgcc else None,
+            "aot_over_native": self.aot / self.native if self.native else None,
+            "micropython_over_aot": self.micropython / self.aot if self.micropython else None,
+        }
 
 
 @dataclass(frozen=True)
@@ -112,7 +147,7 @@ class CallCost:
 @dataclass(frozen=True)
 class Costs:
     """One run's figures. ``verify`` is cycles that the pack's first use after a reset takes more than any other,
-    ``sizes`` flash and RAM, in bytes, of each part of the firmware.
+    ``sizes`` flash and RAM, in bytes, of each part of the firmware, ``curves`` kernels at growing sizes.
     """
 
     board: str
@@ -121,10 +156,13 @@ class Costs:
     kernels: tuple[KernelCost, ...]
     calls: CallCost
     sizes: Mapping[str, Any]
+    curves: tuple[KernelCost, ...] = ()
 
 
-def run_bench(board: Board, pack: Pack, report: Report) -> Costs:
+def run_bench(board: Board, pack: Pack, report: Report, curves: bool = False) -> Costs:
     """Measure ``board``, on which ``pack`` must be active. A pack with an empty kernel takes its place for a moment.
+
+    With ``curves`` also at sizes from 32 elements, doubled until they do not fit.
 
     Raises NoPack or UsageError when another pack is active, for it could not be put back.
     """
@@ -133,14 +171,15 @@ def run_bench(board: Board, pack: Pack, report: Report) -> Costs:
         raise UsageError("the board interprets this pack; what is measured is AOT code, so install a pack that has it")
     report("the verification of the pack")
     board.soft_reset()
-    board.exec(_AGENT.read_text())
+    _start_agent(board)
     verify = float(board.eval("verify_cycles()"))
     kernels = tuple(_kernel_cost(board, spec, report) for spec in pack.kernels.values())
+    grown = tuple(cost for spec in pack.kernels.values() if curves for cost in _curve(board, spec, report))
     report("calls of an empty kernel")
     with _empty_kernel(board, pack, status["target"], status["pack"]["counter"]):
         calls = CallCost(**board.eval(f"call_cycles({_CALLS})", _TIMEOUT))
     sizes = firmware.size_report(boards.load(status["board"]), VARIANTS[status["variant"]])
-    return Costs(status["board"], f"{pack.name} {pack.version}", verify, kernels, calls, sizes)
+    return Costs(status["board"], f"{pack.name} {pack.version}", verify, kernels, calls, sizes, grown)
 
 
 @contextmanager
@@ -158,29 +197,61 @@ def bench_board(name: str, pack: Pack) -> Iterator[EmulatedBoard]:
         yield emulated
 
 
+def _start_agent(board: Board) -> None:
+    board.exec(_AGENT.read_text())
+    formulas = _FORMULAS.read_text()
+    for emitter in ("bytecode", "native"):
+        board.exec(formulas.replace("@micropython.bytecode", f"@micropython.{emitter}"))
+        board.exec(f"{emitter} = formulas")
+
+
 def _kernel_cost(board: Board, spec: KernelSpec, report: Report) -> KernelCost:
     report(spec.id)
     sizes = spec.bench or spec.test.symbols
+    cost = _compiled_cost(board, spec, sizes)
+    if spec.id not in _IN_PYTHON:
+        return cost
+    bytecode, native = (
+        float(board.eval(f"python_cycles({emitter}, {spec.op!r}, {list(sizes.values())})", _TIMEOUT)) / cost.elements
+        for emitter in ("bytecode", "native")
+    )
+    return replace(cost, micropython=bytecode, micropython_native=native)
+
+
+def _compiled_cost(board: Board, spec: KernelSpec, sizes: Mapping[str, int]) -> KernelCost:
     arguments = [(_shape(tensor, sizes), tensor.dtype.name) for tensor in spec.arguments if not tensor.optional]
     elements = math.prod(_shape(spec.outputs[0], sizes))
 
-    def per_element(call: str) -> float:
-        return float(board.eval(call, _TIMEOUT)) / elements
+    def per_element(reference: bool | str) -> float:
+        return float(board.eval(f"kernel_cycles({spec.id!r}, {arguments}, {reference!r})", _TIMEOUT)) / elements
 
-    def native_per_element() -> float | None:
+    def per_element_native(reference: bool | str) -> float | None:
         with suppress(NoSuchKernel):  # the firmware has no reference of it
-            return per_element(f"kernel_cycles({spec.id!r}, {arguments}, True)")
+            return per_element(reference)
         return None
 
     return KernelCost(
         id=spec.id,
         elements=elements,
-        aot=per_element(f"kernel_cycles({spec.id!r}, {arguments}, False)"),
-        native=native_per_element(),
-        micropython=per_element(f"python_cycles({spec.op!r}, {list(sizes.values())})")
-        if spec.id in _IN_PYTHON
-        else None,
+        aot=per_element(False),
+        native=per_element_native(True),
+        native_libgcc=per_element_native(spec.id + LIBGCC),
     )
+
+
+def _curve(board: Board, spec: KernelSpec, report: Report) -> Iterator[KernelCost]:
+    """Costs at 32 elements, 64 and so on, while the board has memory for them."""
+    smallest = _SMALLEST[spec.op]
+    for count in itertools.count():
+        sizes = smallest | {_GROWING[spec.op]: smallest[_GROWING[spec.op]] << count}
+        try:
+            cost = _compiled_cost(board, spec, sizes)
+        except BoardError as error:
+            if "MemoryError" not in str(error):
+                raise
+            return
+        report(f"{spec.id} with {cost.elements} elements")
+        yield cost
 
 
 def _shape(tensor: Tensor, sizes: Mapping[str, int]) -> tuple[int, ...]:

@@ -29,6 +29,9 @@ from host.pack.params_header import file_name, params_header
 from host.pack.source import PackSource, SourceKernel
 from host.pack.spec import DTYPES, KERNEL_ABI_VERSION, KernelSpec
 
+LIBGCC = "_libgcc"
+"""What a reference's id ends with when its floats are libgcc's."""
+
 _TYPECODES = {"f32": "f", "f16": "e", "i8": "b", "u8": "B", "i16": "h", "u16": "H", "i32": "i", "u32": "I"}
 """Codes of MicroPython's struct and array; block formats have none."""
 
@@ -100,14 +103,17 @@ def keys_header(key_set: KeySet) -> str:
 def native_files(source: PackSource, variant: Variant) -> Mapping[str, str]:
     """The headers of the kernels whose reference the firmware has, and the list of them for C and for cmake."""
     kernels = [kernel for kernel in source.kernels if variant.all_references or _is_fallback(kernel.spec)]
-    ids = [kernel.spec.id for kernel in kernels]
+    ids = [
+        kernel.spec.id + suffix for kernel in kernels for suffix in (("", LIBGCC) if variant.all_references else ("",))
+    ]
     header = [f"uint32_t native_{id}(uint32_t descriptor);" for id in ids]
     table = "".join(f' {{ "{id}", native_{id} }},' for id in ids)
     lines = "\n".join(f'    "{_native(kernel)}"' for kernel in kernels)
     optimisation = "-O3" if variant.all_references else "-O2"
     return {
         "kern_natives.h": _header("kern_natives.h", [*header, "", f"#define KERN_NATIVES{table}"]),
-        "natives.cmake": f"set(KERN_NATIVE_KERNELS\n{lines}\n)\nset(KERN_NATIVE_OPTIMISATION {optimisation})\n",
+        "natives.cmake": f"set(KERN_NATIVE_KERNELS\n{lines}\n)\nset(KERN_NATIVE_OPTIMISATION {optimisation})\n"
+        f"set(KERN_NATIVE_LIBGCC {int(variant.all_references)})\n",
         **{file_name(kernel.spec): params_header(kernel.spec, source.version) for kernel in kernels},
     }
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Variant:
     """What a firmware has beside what all have. ``name`` is what ``kern.status()['variant']`` says.
 
-    ``all_references``: native references of all the kernels in kernels_aot, compiled for speed; without it, only of
-    the f32 kernels, which calls fall back on.
+    ``all_references``: native references of all the kernels in kernels_aot, compiled for speed, and again with libgcc's
+    floats, as ``<id>_libgcc``; without it, only of the f32 kernels, which calls fall back on.
     ``interpreter``: WAMR's interpreter, assertions and log.
     """
 

@@ -1,8 +1,8 @@
 # Module kern: our sources, WAMR's AOT runtime, Ed25519, exact soft floats and the kernels' native references.
 #
 # Set by host/firmware.py: KERN_GENERATED (folder of generated headers), WAMR_ROOT, MONOCYPHER_ROOT, KERN_INTERPRETER (1 in a
-# debug build, else 0), and in ${KERN_GENERATED}/natives.cmake the list KERN_NATIVE_KERNELS of "id|entry point|source" and
-# KERN_NATIVE_OPTIMISATION.
+# debug build, else 0), and in ${KERN_GENERATED}/natives.cmake the list KERN_NATIVE_KERNELS of "id|entry point|source",
+# KERN_NATIVE_OPTIMISATION, and KERN_NATIVE_LIBGCC: whether every reference is there once more, with libgcc's floats.
 
 set(KERN_DIR ${CMAKE_CURRENT_LIST_DIR})
 include(${KERN_GENERATED}/natives.cmake)
@@ -108,11 +108,37 @@ set(KERN_KERNELS ${KERN_DIR}/../../kernels_aot)
 set(KERN_FLOAT_CALLS fadd=add fsub=sub fmul=mul fdiv=div i2f=from_i32 ui2f=from_u32 f2iz=to_i32 f2uiz=to_u32
     fcmpeq=eq fcmplt=lt fcmple=le fcmpge=ge fcmpgt=gt fcmpun=unordered)
 set(KERN_REDEFINE --redefine-sym sqrtf=sf_sqrt)
+set(KERN_REDEFINE_LIBGCC --redefine-sym sqrtf=libgcc__ieee754_sqrtf)
 foreach(call ${KERN_FLOAT_CALLS})
+    string(REGEX REPLACE "=.*" "" name ${call})
     string(REPLACE "=" "=sf_" call ${call})
     list(APPEND KERN_REDEFINE --redefine-sym __aeabi_${call})
+    list(APPEND KERN_REDEFINE_LIBGCC --redefine-sym __aeabi_${name}=libgcc__aeabi_${name})
 endforeach()
 set(KERN_NATIVE_OBJECTS)
+
+# For the bench: the compiler's own routines and newlib's square root, under names with a prefix, in RAM as ours are.
+if(KERN_NATIVE_LIBGCC)
+    foreach(library libgcc.a libm.a)
+        execute_process(COMMAND ${CMAKE_C_COMPILER} -mcpu=cortex-m0plus -mthumb -print-file-name=${library}
+            OUTPUT_VARIABLE KERN_${library} OUTPUT_STRIP_TRAILING_WHITESPACE)
+    endforeach()
+    set(KERN_LIBGCC_MEMBERS addsf3.o subsf3.o mulsf3.o divsf3.o _clzsi2.o gesf2.o lesf2.o eqsf2.o unordsf2.o _arm_cmpsf2.o
+        fixsfsi.o _fixunssfsi.o floatsisf.o floatunsisf.o)
+    set(KERN_LIBGCC_FLOATS ${CMAKE_BINARY_DIR}/natives/libgcc/floats.o)
+    file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/natives/libgcc)
+    add_custom_command(OUTPUT ${KERN_LIBGCC_FLOATS}
+        COMMAND ${CMAKE_AR} x ${KERN_libgcc.a} ${KERN_LIBGCC_MEMBERS}
+        COMMAND ${CMAKE_AR} x ${KERN_libm.a} lib_a-ef_sqrt.o
+        COMMAND ${CMAKE_LINKER} -r -o whole.o ${KERN_LIBGCC_MEMBERS} lib_a-ef_sqrt.o
+        COMMAND ${CMAKE_OBJCOPY} --prefix-symbols=libgcc --rename-section .text=.time_critical.libgcc
+            --rename-section .text.__ieee754_sqrtf=.time_critical.libgcc_sqrtf whole.o ${KERN_LIBGCC_FLOATS}
+        WORKING_DIRECTORY ${CMAKE_BINARY_DIR}/natives/libgcc
+        VERBATIM
+    )
+    list(APPEND KERN_NATIVE_OBJECTS ${KERN_LIBGCC_FLOATS})
+endif()
+
 file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/natives)
 foreach(native ${KERN_NATIVE_KERNELS})
     string(REPLACE "|" ";" native "${native}")
@@ -131,6 +157,15 @@ foreach(native ${KERN_NATIVE_KERNELS})
         VERBATIM
     )
     list(APPEND KERN_NATIVE_OBJECTS ${object})
+    if(KERN_NATIVE_LIBGCC)
+        set(again ${CMAKE_BINARY_DIR}/natives/${id}_libgcc.o)
+        add_custom_command(OUTPUT ${again}
+            COMMAND ${CMAKE_OBJCOPY} ${KERN_REDEFINE_LIBGCC} --redefine-sym native_${id}=native_${id}_libgcc ${object}.tmp ${again}
+            DEPENDS ${object}
+            VERBATIM
+        )
+        list(APPEND KERN_NATIVE_OBJECTS ${again})
+    endif()
 endforeach()
 
 # ---- the rest of WAMR's runtime; in a debug build its own, with interpreter, assertions and log ----

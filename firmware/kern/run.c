@@ -129,9 +129,10 @@ static mp_obj_t kern_bind(size_t n_args, const mp_obj_t *args, mp_map_t *kw) {
     const struct engine_native *native = NULL;
     mp_map_elem_t *reference = mp_map_lookup(kw, MP_OBJ_NEW_QSTR(MP_QSTR_reference), MP_MAP_LOOKUP);
     if (reference != NULL && mp_obj_is_true(reference->value)) {
-        native = engine_find_native(mp_obj_str_get_str(args[0]));
+        const char *id = mp_obj_str_get_str(mp_obj_is_str(reference->value) ? reference->value : args[0]);
+        native = engine_find_native(id);
         if (native == NULL) {
-            kern_raise(KERN_NO_SUCH_KERNEL, MP_ERROR_TEXT("the firmware has no reference of %s"), mp_obj_str_get_str(args[0]));
+            kern_raise(KERN_NO_SUCH_KERNEL, MP_ERROR_TEXT("the firmware has no reference of %s"), id);
         }
     }
     struct call_args rest = after_first(n_args, args, kw, MP_QSTR_reference);

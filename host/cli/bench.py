@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 @command(host, "bench")
 @port_option
 @click.option("--wasmtime", is_flag=True, help="Measure this machine instead: nanoseconds of each flavour.")
+@click.option("--curves", is_flag=True, help="On a board also at sizes from 32 elements to what fits.")
 @pack_option
-def bench(output: Output, port: str | None, wasmtime: bool, pack: Path | None) -> None:
+def bench(output: Output, port: str | None, wasmtime: bool, curves: bool, pack: Path | None) -> None:
     """Measure cycles on a board: AOT, native C and MicroPython; what a call costs; flash and RAM.
 
     MicroPython on the board starts anew. emu:BOARD is an emulated board of its own, with firmware of the bench variant.
@@ -42,7 +43,7 @@ def bench(output: Output, port: str | None, wasmtime: bool, pack: Path | None) -
     if wasmtime:
         _bench_wasmtime(output, opened)
     else:
-        _bench_board(output, opened, port)
+        _bench_board(output, opened, port, curves)
 
 
 def _bench_wasmtime(output: Output, pack: Pack) -> None:
@@ -97,17 +98,17 @@ def _overhead_table(overheads: Sequence[CallOverhead]) -> RenderableType:
     return table("microseconds a call", *headings, rows=rows)
 
 
-def _bench_board(output: Output, pack: Pack, port: str | None) -> None:
+def _bench_board(output: Output, pack: Pack, port: str | None, curves: bool) -> None:
     from host.bench import run_bench
     from host.board import connect
 
     with ExitStack() as stack:
         board = stack.enter_context(connect(_measured_port(output, pack, ports.resolve(port), stack)))
         board.soft_reset()
-        costs = run_bench(board, pack, lambda what: output.note(f"measuring {what}"))
+        costs = run_bench(board, pack, lambda what: output.note(f"measuring {what}"), curves)
     data = {
         **dataclasses.asdict(costs),
-        "kernels": [dataclasses.asdict(cost) | _ratios(cost) for cost in costs.kernels],
+        "kernels": [dataclasses.asdict(cost) | cost.ratios() for cost in costs.kernels],
     }
     output.result(data, *_bench_tables(costs))
 
@@ -124,19 +125,7 @@ def _measured_port(output: Output, pack: Pack, port: str, stack: ExitStack) -> s
     return str(stack.enter_context(bench_board(name, pack)).wait_for_port())
 
 
-def _ratios(cost: KernelCost) -> dict[str, float | None]:
-    """How much slower AOT is than native C, and how much faster than MicroPython."""
-    return {
-        "aot_over_native": cost.aot / cost.native if cost.native else None,
-        "micropython_over_aot": cost.micropython / cost.aot if cost.micropython else None,
-    }
-
-
 def _bench_tables(costs: Costs) -> list[RenderableType]:
-    kernels = [
-        (cost.id, cost.elements, *map(_rounded, (cost.aot, cost.native, cost.micropython, *_ratios(cost).values())))
-        for cost in costs.kernels
-    ]
     calls = costs.calls
     rows = [
         ("an empty kernel, f = kern.bind(...); f()", calls.bind),
@@ -147,17 +136,9 @@ def _bench_tables(costs: Costs) -> list[RenderableType]:
         ("an empty Python function", calls.python_function),
     ]
     return [
-        table(
-            "cycles an element",
-            "elements>",
-            "AOT>",
-            "native C>",
-            "MicroPython>",
-            "AOT / native>",
-            "MicroPython / AOT>",
-            rows=kernels,
-        ),
+        _costs_table("cycles an element", costs.kernels),
         "",
+        *([_costs_table("at growing sizes", costs.curves), ""] if costs.curves else []),
         table(
             "a call from a Python loop, the loop taken off",
             "cycles>",
@@ -170,6 +151,17 @@ def _bench_tables(costs: Costs) -> list[RenderableType]:
         "",
         sizes_table(costs.sizes),
     ]
+
+
+def _costs_table(title: str, costs: Sequence[KernelCost]) -> RenderableType:
+    rows = []
+    for cost in costs:
+        python = (cost.micropython, cost.micropython_native)
+        figures = (cost.aot, cost.native, cost.native_libgcc, *python, *cost.ratios().values())
+        rows.append((cost.id, cost.elements, *map(_rounded, figures)))
+    columns = ["AOT>", "native C>", "with libgcc>", "MicroPython>", "its native>"]
+    ratios = ["AOT / libgcc>", "AOT / native>", "MicroPython / AOT>"]
+    return table(title, "elements>", *columns, *ratios, rows=rows)
 
 
 def _rounded(value: float | None) -> str:
