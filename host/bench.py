@@ -18,7 +18,7 @@ from typing import Any
 from host import boards, firmware
 from host.board import Board, connect
 from host.emulator import EmulatedBoard
-from host.errors import BoardError, NoSuchKernel, UsageError
+from host.errors import BoardError, EpochDeadline, NoSuchKernel, UsageError
 from host.firmware_files import LIBGCC
 from host.firmware_variants import BENCH, VARIANTS
 from host.pack import Pack, build_pack, keys, keyset
@@ -162,7 +162,7 @@ class Costs:
 def run_bench(board: Board, pack: Pack, report: Report, curves: bool = False) -> Costs:
     """Measure ``board``, on which ``pack`` must be active. A pack with an empty kernel takes its place for a moment.
 
-    With ``curves`` also at sizes from 32 elements, doubled until they do not fit.
+    With ``curves`` also at sizes from 32 elements, doubled until memory or the deadline ends it.
 
     Raises NoPack or UsageError when another pack is active, for it could not be put back.
     """
@@ -226,7 +226,7 @@ def _compiled_cost(board: Board, spec: KernelSpec, sizes: Mapping[str, int]) -> 
         return float(board.eval(f"kernel_cycles({spec.id!r}, {arguments}, {reference!r})", _TIMEOUT)) / elements
 
     def per_element_native(reference: bool | str) -> float | None:
-        with suppress(NoSuchKernel):  # the firmware has no reference of it
+        with suppress(NoSuchKernel, EpochDeadline):  # the firmware has no reference of it, or one that is too slow
             return per_element(reference)
         return None
 
@@ -240,12 +240,14 @@ def _compiled_cost(board: Board, spec: KernelSpec, sizes: Mapping[str, int]) -> 
 
 
 def _curve(board: Board, spec: KernelSpec, report: Report) -> Iterator[KernelCost]:
-    """Costs at 32 elements, 64 and so on, while the board has memory for them."""
+    """Costs at 32 elements, 64 and so on, while the board has memory and time for them."""
     smallest = _SMALLEST[spec.op]
     for count in itertools.count():
         sizes = smallest | {_GROWING[spec.op]: smallest[_GROWING[spec.op]] << count}
         try:
             cost = _compiled_cost(board, spec, sizes)
+        except EpochDeadline:
+            return
         except BoardError as error:
             if "MemoryError" not in str(error):
                 raise

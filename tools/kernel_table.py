@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Write the tables of docs/kernels.md from kernels_aot/pack.toml and the bench.
+"""Write the tables of docs/kernels.md and its chart from kernels_aot/pack.toml and the bench.
 
-.venv/bin/python tools/kernel_table.py                        # kernels; keeps the cycles that the table has
-.venv/bin/python tools/kernel_table.py --port emu:rpi_pico    # measures them, on a board with the pack active
+.venv/bin/python tools/kernel_table.py                        # kernels
+.venv/bin/python tools/kernel_table.py --port emu:rpi_pico    # cycles, table and chart; measures on a board
 .venv/bin/python tools/kernel_table.py --wasmtime             # flavours and speed; measures on this machine
 .venv/bin/python tools/kernel_table.py --check                # writes nothing; exit code 1 if it is out of date
 """
@@ -12,25 +12,28 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import kernel_chart
+
 from host.pack.source import read_source
 from host.pack.spec import KernelSpec, Param, Tensor
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "kernels.md"
-KERNELS, FLAVOURS, SPEED = "kernels", "flavours", "speed"
-HEADINGS = ("id", "inputs", "outputs", "parameters", "formats", "error bound", "cycles an element: AOT", "native C")
+CHART = ROOT / "docs" / "kernels.svg"
+KERNELS, CYCLES, SIZES, FLAVOURS, SPEED = "kernels", "cycles", "sizes", "flavours", "speed"
+HEADINGS = ("id", "inputs", "outputs", "parameters", "formats", "error bound")
+MOST_OVER_LIBGCC, MOST_OVER_SOFT = 0.5, 1.15
+"""The aims on a board: of f32 and f16 kernels beside native code with libgcc's floats, of all beside it with ours."""
+MOST_CYCLES = {"rope_f32": 240, "rmsnorm_f32": 260, "swiglu_f32": 900}
+"""More aims: cycles an element."""
 MOST_OVER_NATIVE = 1.3
 """The aim: wasm takes at most this many times as long as native code, and less than numpy."""
-
-Cycles = Mapping[str, tuple[str, str]]
-"""Of a kernel, by id: as AOT code, and as the same C compiled natively."""
 
 
 def tensor_text(tensor: Tensor) -> str:
@@ -46,7 +49,7 @@ def param_text(param: Param) -> str:
     return f"{param.name} {param.type} = {value}"
 
 
-def row(spec: KernelSpec, cycles: Cycles) -> list[str]:
+def row(spec: KernelSpec) -> list[str]:
     """The table's row of a kernel."""
     formats = dict.fromkeys(tensor.dtype.name for tensor in spec.inputs + spec.outputs)
     return [
@@ -56,21 +59,14 @@ def row(spec: KernelSpec, cycles: Cycles) -> list[str]:
         "; ".join(map(param_text, spec.params)) or "-",
         ", ".join(formats),
         (spec.error_bound or "-").replace("|", "\\|"),
-        *cycles.get(spec.id, ("-", "-")),
     ]
 
 
-def table(cycles: Cycles) -> str:
+def table() -> str:
     """The whole table in Markdown."""
     rows = [list(HEADINGS), ["---"] * len(HEADINGS)]
-    rows += [row(kernel.spec, cycles) for kernel in read_source(ROOT / "kernels_aot").kernels]
+    rows += [row(kernel.spec) for kernel in read_source(ROOT / "kernels_aot").kernels]
     return "".join("| " + " | ".join(cells) + " |\n" for cells in rows)
-
-
-def known_cycles(text: str) -> Cycles:
-    """The cycles that a table has."""
-    found = re.findall(r"^\| `(\w+)` \|.*\| ([\d.-]+) \| ([\d.-]+) \|$", text, re.MULTILINE)
-    return {kernel_id: (aot, native) for kernel_id, aot, native in found}
 
 
 def bench(*options: str) -> dict[str, Any]:
@@ -83,12 +79,38 @@ def bench(*options: str) -> dict[str, Any]:
     return result
 
 
-def measured_cycles(port: str) -> Cycles:
-    """Of every kernel on a board."""
-    return {
-        kernel["id"]: (f"{kernel['aot']:.0f}", "-" if kernel["native"] is None else f"{kernel['native']:.0f}")
-        for kernel in bench("--port", port)["kernels"]
-    }
+def cycles_table(measured: Mapping[str, Any]) -> str:
+    """AOT on a board beside native code and MicroPython, cycles an element; in bold what misses an aim."""
+    headings = "| kernel | AOT | native, libgcc | native, our floats | MicroPython | `@micropython.native` |"
+    lines = [f"{headings} AOT / libgcc | AOT / our floats |\n", "|" + " --- |" * 8 + "\n"]
+    for kernel in measured["kernels"]:
+        name, aot = kernel["id"], kernel["aot"]
+        figures = [figure_text(aot, bold=aot > MOST_CYCLES.get(name, aot))]
+        columns = ("native_libgcc", "native", "micropython", "micropython_native")
+        figures += [figure_text(kernel[column]) for column in columns]
+        over_libgcc, over_soft = kernel["aot_over_native_libgcc"], kernel["aot_over_native"]
+        is_float = name.endswith(("_f32", "_f16"))
+        figures.append(
+            f"**{over_libgcc:.2f}**" if is_float and over_libgcc > MOST_OVER_LIBGCC else f"{over_libgcc:.2f}"
+        )
+        figures.append(f"**{over_soft:.2f}**" if over_soft > MOST_OVER_SOFT else f"{over_soft:.2f}")
+        lines.append(f"| `{name}` | {' | '.join(figures)} |\n")
+    return "".join(lines)
+
+
+def sizes_table(measured: Mapping[str, Any]) -> str:
+    """Cycles an element at growing sizes: AOT / native with libgcc / native with our floats."""
+    counts = sorted({cost["elements"] for cost in measured["curves"]})
+    lines = [f"| elements | {' | '.join(map(str, counts))} |\n", "|" + " --- |" * (len(counts) + 1) + "\n"]
+    for kernel in measured["kernels"]:
+        cells = dict.fromkeys(counts, "-")
+        for cost in measured["curves"]:
+            if cost["id"] == kernel["id"]:
+                cells[cost["elements"]] = " / ".join(
+                    f"{cost[way]:.0f}" if cost[way] else "-" for way in ("aot", "native_libgcc", "native")
+                )
+        lines.append(f"| `{kernel['id']}` | {' | '.join(cells.values())} |\n")
+    return "".join(lines)
 
 
 def flavours_table(measured: Mapping[str, Any]) -> str:
@@ -144,8 +166,12 @@ def main() -> int:
         new = replaced(text, FLAVOURS, lambda _old: flavours_table(measured))
         new = replaced(new, SPEED, lambda _old: speed_table(measured))
     else:
-        port = arguments.port
-        new = replaced(text, KERNELS, lambda old: table(measured_cycles(port) if port else known_cycles(old)))
+        new = replaced(text, KERNELS, lambda _old: table())
+    if arguments.port:
+        measured = bench("--port", arguments.port, "--curves")
+        new = replaced(new, CYCLES, lambda _old: cycles_table(measured))
+        new = replaced(new, SIZES, lambda _old: sizes_table(measured))
+        CHART.write_text(kernel_chart.svg(measured))
     if arguments.check:
         return int(new != text)
     DOCUMENT.write_text(new)
