@@ -46,7 +46,7 @@ def test_batch_of_several_kernels_gives_each_its_own_data(repl: Board) -> None:
 
 
 def test_calls_of_a_batch_have_a_deadline_each(repl: Board) -> None:
-    repl.exec("f = bound('arithmetic', list(range(8)), arg=600); f(); want = outs([f])")
+    repl.exec("f = bound('arithmetic', list(range(8)), arg=1600); f(); want = outs([f])")
     cycles = repl.eval("f.cycles")
     assert cycles > 0.6 * 12_500_000
     repl.exec("kern.batch([f, f, f])")

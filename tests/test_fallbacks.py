@@ -97,7 +97,7 @@ def test_no_fallback_where_the_kernel_may_have_changed_what_it_read(failing: Boa
 
 
 def test_reference_has_the_kernels_deadline_and_the_fault_stands(failing: Board) -> None:
-    failing.exec(f"import kern, time; gate = kern.tensor((4000,), 'f32', [{TRAP}] * 4000); start = time.ticks_ms()")
+    failing.exec(f"import kern, time; gate = kern.tensor((8000,), 'f32', [{TRAP}] * 8000); start = time.ticks_ms()")
     with pytest.raises(errors.Unreachable):
         failing.exec("kern.failing(gate, gate)")
     assert failing.eval("time.ticks_diff(time.ticks_ms(), start)") < 1000
