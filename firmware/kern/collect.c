@@ -42,6 +42,11 @@ void kern_arena_stale(void) {
     stale = true;
 }
 
+void kern_arena_collect(void) {
+    gc_collect();
+    collect();
+}
+
 void *kern_arena_alloc(uint32_t size) {
     kern_check_free();
     if (stale) {
@@ -49,8 +54,7 @@ void *kern_arena_alloc(uint32_t size) {
     }
     uint32_t offset = arena_alloc(size);
     if (offset == ARENA_NONE) {
-        gc_collect();
-        collect();
+        kern_arena_collect();
         offset = arena_alloc(size);
     }
     if (offset == ARENA_NONE) {

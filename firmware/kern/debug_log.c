@@ -21,7 +21,7 @@ static void print_held(mp_sched_node_t *node) {
 }
 
 static void put(const char *text) {
-    if (guard_busy()) {
+    if (guard_inside()) {
         strncat(held, text, sizeof(held) - 1 - strlen(held));
         mp_sched_schedule_node(&print_held_node, print_held);
     } else {
@@ -50,7 +50,7 @@ void bh_assert_internal(int64 value, const char *file, int line, const char *exp
     if (value != 0) {
         return;
     }
-    if (guard_busy()) {
+    if (guard_inside()) {
         os_printf("WAMR assertion failed: %s, %s:%d\n", expression, file, line);
         guard_trap(KERN_KERNEL_ERROR, (uint32_t)__builtin_return_address(0));
     }

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "aot_runtime.h"
 #include "bh_platform.h"
 #include "wasm_export.h"
 

@@ -8,7 +8,7 @@
 #include "gate.h"
 #include "guard.h"
 
-#define ENGINE_NO_FUNCTION (UINT32_MAX)
+#define ENGINE_NO_FUNCTION (UINT32_MAX) // as INSTANCE_NO_FUNCTION
 #define ENGINE_NEVER_READY (UINT32_MAX) // a ticket
 
 struct engine_result {

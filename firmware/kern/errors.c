@@ -54,6 +54,16 @@ void kern_raise(int error, mp_rom_error_text_t format, ...) {
     nlr_raise(exception);
 }
 
+void kern_check(int error) {
+    if (error != KERN_OK) {
+        kern_raise(error, MP_ERROR_TEXT("%s"), kern_error_phrase(error));
+    }
+}
+
+mp_obj_t kern_error_name(int error) {
+    return MP_OBJ_NEW_QSTR(kern_error_type(error)->name);
+}
+
 int kern_error_of(int error, const struct engine_result *result) {
     int32_t returned = result->end.returned;
     bool known = returned >= KERN_INVALID_INPUT && returned <= KERN_KERNEL_INTERNAL_ERROR;

@@ -39,7 +39,7 @@ f32 HOT(f32_max)(f32 a, f32 b) {
     return order(a) > order(b) ? a : b;
 }
 
-// Round to an integer: `up` decides what is added to the magnitude before its fraction is cut off.
+// Round to an integer: `rounding` decides what is added to the magnitude before its fraction is cut off.
 enum rounding { DOWN, UP, ZERO, EVEN };
 
 static f32 round_to(f32 a, enum rounding rounding) {

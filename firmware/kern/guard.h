@@ -39,6 +39,9 @@ void guard_init(void);
 // Here is an interrupt handler, or not the core that kernels run on.
 bool guard_busy(void);
 
+// A call is under way, so this is the kernel stack, or an interrupt handler above it.
+bool guard_inside(void);
+
 // What is in place from now on. Calls with another ticket are not ready.
 void guard_set_ticket(uint32_t ticket);
 
@@ -55,7 +58,8 @@ int guard_run_one(struct guard_call *call, struct guard_end *end);
 // What a function of ours returns, run on the kernel stack and without a deadline.
 int guard_run_trusted(int (*function)(void *argument), void *argument);
 
-// End the call under way with `code`, which is not 0. Called on the kernel stack, by what the kernel called from before that address.
+// End the call under way with `code`, which is not 0. Called on the kernel stack, by what the kernel called from before that address; 0 when it is
+// not known.
 _Noreturn void guard_trap(int code, uint32_t return_address);
 
 #endif

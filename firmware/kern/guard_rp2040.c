@@ -76,6 +76,10 @@ bool guard_busy(void) {
     return (__get_current_exception() | get_core_num()) != 0;
 }
 
+bool guard_inside(void) {
+    return guard_state.active;
+}
+
 // The alarm compares for equality: for a time that has just passed it would go off an hour later.
 static void arm(uint32_t at) {
     timer_hw->alarm[ALARM] = at;
@@ -124,7 +128,7 @@ int guard_run_trusted(int (*function)(void *argument), void *argument) {
 }
 
 void guard_trap(int code, uint32_t return_address) {
-    guard_state.pc = (return_address & ~1u) - 2; // in the instruction that called
+    guard_state.pc = return_address != 0 ? (return_address & ~1u) - 2 : 0; // in the instruction that called
     guard_leave(code);
 }
 

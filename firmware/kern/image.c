@@ -5,20 +5,13 @@
 #include <string.h>
 
 #include "kern_dtypes.h"
+#include "little_endian.h"
 
 #define RECORD_SIZE (184)
 #define SYMBOL_SIZE (20)
 #define TENSOR_SIZE (36)
 #define PARAM_SIZE (24)
 #define BODY_ALIGN (16)
-
-static uint32_t get_u16(const uint8_t *p) {
-    return p[0] | (uint32_t)p[1] << 8;
-}
-
-static uint32_t get_u32(const uint8_t *p) {
-    return get_u16(p) | get_u16(p + 2) << 16;
-}
 
 static bool all_zero(const uint8_t *p, size_t size) {
     while (size-- > 0) {

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "py/builtin.h"
-#include "py/gc.h"
 #include "py/mphal.h"
 #include "py/objarray.h"
 
@@ -33,12 +32,6 @@ void kern_install_reset(void) {
     state.installer = NULL;
 }
 
-static void check(int error) {
-    if (error != KERN_OK) {
-        kern_raise(error, MP_ERROR_TEXT("%s"), kern_error_phrase(error));
-    }
-}
-
 // ---- one change at a time ----
 
 // Whatever ends a change, nothing of the idle slot is loaded or counts as verified.
@@ -48,10 +41,10 @@ static void leave(void *node) {
     state.busy = false;
 }
 
-// Until nlr_pop_jump_callback(true), or an exception.
-static void enter(nlr_jump_callback_node_t *node) {
-    if (state.busy || guard_busy()) {
-        mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("another installation or a kernel is under way"));
+void kern_change_begin(nlr_jump_callback_node_t *node) {
+    kern_check_free();
+    if (state.busy) {
+        mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("another installation is under way"));
     }
     state.busy = true;
     nlr_push_jump_callback(node, leave);
@@ -78,7 +71,7 @@ void kern_release_expired(void) {
 }
 
 static void check_health(const struct gate_pack *pack) {
-    gc_collect(); // room in the arena
+    kern_arena_collect(); // room
     for (uint32_t i = 0; i < pack->image.kernel_count; i++) {
         int error = known_answer_test(pack, i);
         const char *id = image_kernel(&pack->image, i).id;
@@ -106,15 +99,15 @@ static kern_installer_obj_t *installer_new(void) {
     nlr_jump_callback_node_t node;
     kern_installer_obj_t *self = mp_obj_malloc(kern_installer_obj_t, &installer_type);
     self->length = 0;
-    enter(&node);
-    check(store_begin(kern_store()));
+    kern_change_begin(&node);
+    kern_check(store_begin(kern_store()));
     state.installer = self;
     nlr_pop_jump_callback(true);
     return self;
 }
 
 static void enter_installer(const kern_installer_obj_t *self, nlr_jump_callback_node_t *node) {
-    enter(node);
+    kern_change_begin(node);
     if (state.installer != self || !kern_store()->writing) {
         mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("this installation has ended, or another one began since"));
     }
@@ -130,7 +123,7 @@ static void write(kern_installer_obj_t *self, const uint8_t *p, size_t size) {
         p += part;
         size -= part;
         if (at + part == STORE_PAGE) {
-            check(store_write(kern_store(), self->page));
+            kern_check(store_write(kern_store(), self->page));
         }
     }
     nlr_pop_jump_callback(true);
@@ -144,11 +137,11 @@ static mp_obj_t finish(kern_installer_obj_t *self, bool confirm) {
     size_t rest = self->length % STORE_PAGE;
     if (rest != 0) {
         memset(self->page + rest, 0xff, STORE_PAGE - rest);
-        check(store_write(store, self->page));
+        kern_check(store_write(store, self->page));
     }
     const struct gate_pack *pack = kern_pack_verify(store_idle(store), self->length);
     check_health(pack);
-    check(store_commit(store, self->length, counter_of(pack), confirm));
+    kern_check(store_commit(store, self->length, counter_of(pack), confirm));
     kern_pack_changed();
     begin_grace();
     nlr_pop_jump_callback(true);
@@ -203,11 +196,15 @@ struct source {
     mp_obj_t readinto[3]; // method, self, argument
 };
 
+mp_obj_t kern_open(mp_obj_t path) {
+    mp_obj_t args[2] = { path, MP_OBJ_NEW_QSTR(MP_QSTR_rb) };
+    return mp_call_function_n_kw(MP_OBJ_FROM_PTR(&mp_builtin_open_obj), 2, 0, args);
+}
+
 static void open_source(struct source *source, mp_obj_t o) {
     *source = (struct source) { 0 };
     if (mp_obj_is_str(o)) {
-        mp_obj_t args[2] = { o, MP_OBJ_NEW_QSTR(MP_QSTR_rb) };
-        o = mp_call_function_n_kw(MP_OBJ_FROM_PTR(&mp_builtin_open_obj), 2, 0, args);
+        o = kern_open(o);
     }
     mp_load_method_maybe(o, MP_QSTR_readinto, source->readinto);
     if (source->readinto[0] == MP_OBJ_NULL) {
@@ -251,9 +248,9 @@ MP_DEFINE_CONST_FUN_OBJ_KW(kern_install_obj, 1, kern_install);
 static mp_obj_t kern_confirm(void) {
     nlr_jump_callback_node_t node;
     const struct gate_pack *pack = kern_active_pack();
-    enter(&node);
+    kern_change_begin(&node);
     if (!kern_store()->state.confirmed) {
-        check(store_confirm(kern_store(), counter_of(pack)));
+        kern_check(store_confirm(kern_store(), counter_of(pack)));
         begin_grace();
     }
     nlr_pop_jump_callback(true);
@@ -264,14 +261,12 @@ MP_DEFINE_CONST_FUN_OBJ_0(kern_confirm_obj, kern_confirm);
 static mp_obj_t kern_rollback(void) {
     nlr_jump_callback_node_t node;
     struct store *store = kern_store();
-    enter(&node);
-    check(release_expired());
+    kern_change_begin(&node);
+    kern_check(release_expired());
     uint32_t slot = store->state.previous;
-    if (slot == STORE_NONE) {
-        kern_raise(KERN_NO_PREVIOUS_PACK, MP_ERROR_TEXT("%s"), kern_error_phrase(KERN_NO_PREVIOUS_PACK));
-    }
+    kern_check(slot != STORE_NONE ? KERN_OK : KERN_NO_PREVIOUS_PACK);
     check_health(kern_pack_verify(slot, store->state.sizes[slot]));
-    check(store_rollback(store));
+    kern_check(store_rollback(store));
     kern_pack_changed();
     begin_grace();
     nlr_pop_jump_callback(true);

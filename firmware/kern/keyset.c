@@ -4,15 +4,8 @@
 #include <string.h>
 
 #include "ed25519.h"
+#include "little_endian.h"
 #include "sha256.h"
-
-static uint32_t get_u16(const uint8_t *p) {
-    return p[0] | (uint32_t)p[1] << 8;
-}
-
-static uint32_t get_u32(const uint8_t *p) {
-    return get_u16(p) | get_u16(p + 2) << 16;
-}
 
 static const uint8_t *key_at(const struct keyset *set, uint32_t index) {
     return set->bytes + KEYSET_HEADER_SIZE + KEYSET_KEY_SIZE * index;

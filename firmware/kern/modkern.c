@@ -21,6 +21,7 @@ void kern_soft_reset(void) {
 // Called at every import; after a reset, nothing of the time before is left.
 static mp_obj_t kern___init__(void) {
     if (!ready) {
+        kern_check_free(); // the deadline's interrupt is the core's that asks for it
         kern_memory_claim();
         engine_init();
         arena_reset();

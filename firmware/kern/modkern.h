@@ -28,6 +28,12 @@ KERN_ERRORS(KERN_DECLARE_EXCEPTION)
 
 const mp_obj_type_t *kern_error_type(int error);
 
+// The name of its class, a str.
+mp_obj_t kern_error_name(int error);
+
+// Raise the exception of that error with its phrase, unless it is KERN_OK.
+void kern_check(int error);
+
 // Raise the exception of that error, with a message.
 NORETURN void kern_raise(int error, mp_rom_error_text_t format, ...);
 
@@ -75,6 +81,9 @@ MP_DECLARE_CONST_FUN_OBJ_KW(kern_tensor_obj);
 // address. Raises MemoryError, and RuntimeError while kern_check_free does.
 void *kern_arena_alloc(uint32_t size);
 
+// Collect MicroPython's garbage, then the arena's.
+void kern_arena_collect(void);
+
 // A Tensor has been collected: the next kern_arena_alloc looks what is free.
 void kern_arena_stale(void);
 
@@ -115,6 +124,12 @@ void kern_pack_changed(void);
 
 // ---- install.c ----
 
+// A change of the store begins: one at a time. It ends with nlr_pop_jump_callback(true), or an exception. Raises RuntimeError.
+void kern_change_begin(nlr_jump_callback_node_t *node);
+
+// open(path, 'rb')
+mp_obj_t kern_open(mp_obj_t path);
+
 void kern_install_reset(void);
 
 // Give up the previous pack if its time is over. Writes to flash, so not for calls.
@@ -151,6 +166,9 @@ bool kern_is_strict(void);
 
 mp_obj_t kern_hex(const uint8_t *bytes, size_t size);
 
+// dict[key] = value
+void kern_put(mp_obj_t dict, qstr key, mp_obj_t value);
+
 MP_DECLARE_CONST_FUN_OBJ_0(kern_status_obj);
 MP_DECLARE_CONST_FUN_OBJ_0(kern_stats_obj);
 MP_DECLARE_CONST_FUN_OBJ_VAR_BETWEEN(kern_strict_obj);
@@ -158,7 +176,7 @@ MP_DECLARE_CONST_FUN_OBJ_VAR_BETWEEN(kern_kernels_obj);
 
 // ---- run.c ----
 
-// Raise RuntimeError while a kernel runs, and on the other core.
+// Raise RuntimeError in an interrupt handler, and on the other core.
 void kern_check_free(void);
 
 extern const mp_obj_type_t kern_type_Bound;

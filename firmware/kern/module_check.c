@@ -111,6 +111,9 @@ bool module_check(wasm_module_t module, const struct image_kernel *kernel, uint3
     if (facts.data_end > kernel->private_size) {
         return instance_fail("data segment outside the private page");
     }
+    if (facts.stack_top > kernel->private_size || *data_start > kernel->private_size) {
+        return instance_fail("stack outside the private page");
+    }
     if (facts.table_elements > kernel->max_table_elements) {
         snprintf(instance_message, sizeof(instance_message), "tables have %lu elements, the limit is %lu",
             (unsigned long)facts.table_elements, (unsigned long)kernel->max_table_elements);

@@ -36,6 +36,7 @@ void kern_pack_forget(uint32_t slot) {
 void kern_pack_changed(void) {
     engine_unload(NULL);
     state.generation++;
+    mp_map_init(&MP_STATE_VM(kern_ops)->map, 0); // its operations are other ones
 }
 
 // ---- verifying ----
@@ -55,6 +56,7 @@ static int verify_here(void *argument) {
 
 // On the kernel stack: MicroPython's own may be nearly used up where this is called.
 static int verify(uint32_t slot, uint32_t length, struct gate_report *report) {
+    kern_check_free();
     struct verification v = {
         .bytes = store_slot(&state.store, slot),
         .length = length,
@@ -131,9 +133,7 @@ const struct gate_pack *kern_active_pack(void) {
     struct gate_report report;
     const struct gate_pack *pack;
     int error = find_active(&pack, &report);
-    if (error == KERN_NO_PACK) {
-        kern_raise(error, MP_ERROR_TEXT("%s"), kern_error_phrase(error));
-    }
+    kern_check(error == KERN_NO_PACK ? error : KERN_OK);
     if (error != KERN_OK) {
         raise_refused(error, &report);
     }
@@ -151,25 +151,21 @@ uint32_t kern_find_kernel(const struct gate_pack *pack, const char *id) {
 
 // ---- telling ----
 
-static void put(mp_obj_t dict, qstr key, mp_obj_t value) {
-    mp_obj_dict_store(dict, MP_OBJ_NEW_QSTR(key), value);
-}
-
 static mp_obj_t slot_dict(uint32_t slot) {
     mp_obj_t dict = mp_obj_new_dict(8);
-    put(dict, MP_QSTR_slot, mp_obj_new_str_from_cstr(slot == 0 ? "a" : "b"));
+    kern_put(dict, MP_QSTR_slot, mp_obj_new_str_from_cstr(slot == 0 ? "a" : "b"));
     return dict;
 }
 
 static void put_image(mp_obj_t dict, const struct image *image) {
     struct image_header header;
     image_header(image, &header);
-    put(dict, MP_QSTR_name, mp_obj_new_str_from_cstr(header.name));
-    put(dict, MP_QSTR_version, mp_obj_new_str_from_cstr(header.version));
-    put(dict, MP_QSTR_code, MP_OBJ_NEW_QSTR(image_is_bytecode(image) ? MP_QSTR_interpreted : MP_QSTR_aot));
-    put(dict, MP_QSTR_counter, mp_obj_new_int_from_uint(header.security_counter));
-    put(dict, MP_QSTR_manifest, kern_hex(header.manifest_sha256, 32));
-    put(dict, MP_QSTR_image_size, mp_obj_new_int_from_uint(image->size));
+    kern_put(dict, MP_QSTR_name, mp_obj_new_str_from_cstr(header.name));
+    kern_put(dict, MP_QSTR_version, mp_obj_new_str_from_cstr(header.version));
+    kern_put(dict, MP_QSTR_code, MP_OBJ_NEW_QSTR(image_is_bytecode(image) ? MP_QSTR_interpreted : MP_QSTR_aot));
+    kern_put(dict, MP_QSTR_counter, mp_obj_new_int_from_uint(header.security_counter));
+    kern_put(dict, MP_QSTR_manifest, kern_hex(header.manifest_sha256, 32));
+    kern_put(dict, MP_QSTR_image_size, mp_obj_new_int_from_uint(image->size));
 }
 
 mp_obj_t kern_pack_dict(void) {
@@ -180,7 +176,7 @@ mp_obj_t kern_pack_dict(void) {
     }
     mp_obj_t dict = slot_dict(state.store.state.active);
     put_image(dict, &pack->image);
-    put(dict, MP_QSTR_confirmed, mp_obj_new_bool(state.store.state.confirmed));
+    kern_put(dict, MP_QSTR_confirmed, mp_obj_new_bool(state.store.state.confirmed));
     return dict;
 }
 
@@ -194,9 +190,9 @@ static void append_slot(mp_obj_t list, uint32_t slot, qstr role) {
     if (error == KERN_OK) {
         put_image(dict, &state.packs[slot].image);
     } else {
-        put(dict, MP_QSTR_error, MP_OBJ_NEW_QSTR(kern_error_type(error)->name));
+        kern_put(dict, MP_QSTR_error, kern_error_name(error));
     }
-    put(dict, MP_QSTR_state, MP_OBJ_NEW_QSTR(role));
+    kern_put(dict, MP_QSTR_state, MP_OBJ_NEW_QSTR(role));
     mp_obj_list_append(list, dict);
 }
 

@@ -7,7 +7,7 @@
 #include "kern_board.h"
 #include "kern_build.h"
 
-static void store(mp_obj_t dict, qstr key, mp_obj_t value) {
+void kern_put(mp_obj_t dict, qstr key, mp_obj_t value) {
     mp_obj_dict_store(dict, MP_OBJ_NEW_QSTR(key), value);
 }
 
@@ -29,29 +29,29 @@ mp_obj_t kern_hex(const uint8_t *bytes, size_t size) {
 
 static mp_obj_t room(uint32_t size, uint32_t free) {
     mp_obj_t dict = mp_obj_new_dict(2);
-    store(dict, MP_QSTR_size, from_uint(size));
-    store(dict, MP_QSTR_free, from_uint(free));
+    kern_put(dict, MP_QSTR_size, from_uint(size));
+    kern_put(dict, MP_QSTR_free, from_uint(free));
     return dict;
 }
 
 static mp_obj_t kern_status(void) {
     uint32_t pool_size, pool_free;
     mp_obj_t dict = mp_obj_new_dict(14);
-    store(dict, MP_QSTR_version, mp_obj_new_str_from_cstr(KERN_VERSION));
-    store(dict, MP_QSTR_build, mp_obj_new_str_from_cstr(KERN_BUILD));
-    store(dict, MP_QSTR_variant, mp_obj_new_str_from_cstr(KERN_VARIANT));
-    store(dict, MP_QSTR_board, mp_obj_new_str_from_cstr(KERN_BOARD));
-    store(dict, MP_QSTR_target, mp_obj_new_str_from_cstr(KERN_TARGET));
-    store(dict, MP_QSTR_abi, from_uint(KERN_ABI));
-    store(dict, MP_QSTR_aot, from_uint(engine_aot_version()));
-    store(dict, MP_QSTR_wamr, mp_obj_new_str_from_cstr(engine_wamr_version()));
-    store(dict, MP_QSTR_pack, kern_pack_dict());
-    store(dict, MP_QSTR_keys, kern_keys_dict());
-    store(dict, MP_QSTR_arena, room(KERN_ARENA_SIZE, kern_arena_free_bytes()));
+    kern_put(dict, MP_QSTR_version, mp_obj_new_str_from_cstr(KERN_VERSION));
+    kern_put(dict, MP_QSTR_build, mp_obj_new_str_from_cstr(KERN_BUILD));
+    kern_put(dict, MP_QSTR_variant, mp_obj_new_str_from_cstr(KERN_VARIANT));
+    kern_put(dict, MP_QSTR_board, mp_obj_new_str_from_cstr(KERN_BOARD));
+    kern_put(dict, MP_QSTR_target, mp_obj_new_str_from_cstr(KERN_TARGET));
+    kern_put(dict, MP_QSTR_abi, from_uint(KERN_ABI));
+    kern_put(dict, MP_QSTR_aot, from_uint(engine_aot_version()));
+    kern_put(dict, MP_QSTR_wamr, mp_obj_new_str_from_cstr(engine_wamr_version()));
+    kern_put(dict, MP_QSTR_pack, kern_pack_dict());
+    kern_put(dict, MP_QSTR_keys, kern_keys_dict());
+    kern_put(dict, MP_QSTR_arena, room(KERN_ARENA_SIZE, kern_arena_free_bytes()));
     engine_pool(&pool_size, &pool_free);
-    store(dict, MP_QSTR_pool, room(pool_size, pool_free));
-    store(dict, MP_QSTR_deadline_ms, from_uint(KERN_DEADLINE_MS));
-    store(dict, MP_QSTR_slot_size, from_uint(KERN_SLOT_SIZE));
+    kern_put(dict, MP_QSTR_pool, room(pool_size, pool_free));
+    kern_put(dict, MP_QSTR_deadline_ms, from_uint(KERN_DEADLINE_MS));
+    kern_put(dict, MP_QSTR_slot_size, from_uint(KERN_SLOT_SIZE));
     return dict;
 }
 MP_DEFINE_CONST_FUN_OBJ_0(kern_status_obj, kern_status);
@@ -103,23 +103,19 @@ void kern_stats_fault(const char *kernel, int error, const struct engine_result 
     stats.result = *result;
 }
 
-static mp_obj_t error_name(int error) {
-    return MP_OBJ_NEW_QSTR(kern_error_type(error)->name);
-}
-
 static mp_obj_t known(uint32_t value) {
     return value != UINT32_MAX ? from_uint(value) : mp_const_none;
 }
 
 static mp_obj_t last_fault(void) {
     mp_obj_t dict = mp_obj_new_dict(7);
-    store(dict, MP_QSTR_kernel, mp_obj_new_str_from_cstr(stats.kernel));
-    store(dict, MP_QSTR_error, error_name(stats.error));
-    store(dict, MP_QSTR_address, known(stats.result.end.address));
-    store(dict, MP_QSTR_function, known(stats.result.function));
-    store(dict, MP_QSTR_pc, from_uint(stats.result.end.pc));
-    store(dict, MP_QSTR_cycles, from_uint(stats.result.end.cycles));
-    store(dict, MP_QSTR_fallback, mp_obj_new_bool(stats.fell_back));
+    kern_put(dict, MP_QSTR_kernel, mp_obj_new_str_from_cstr(stats.kernel));
+    kern_put(dict, MP_QSTR_error, kern_error_name(stats.error));
+    kern_put(dict, MP_QSTR_address, known(stats.result.end.address));
+    kern_put(dict, MP_QSTR_function, known(stats.result.function));
+    kern_put(dict, MP_QSTR_pc, from_uint(stats.result.end.pc));
+    kern_put(dict, MP_QSTR_cycles, from_uint(stats.result.end.cycles));
+    kern_put(dict, MP_QSTR_fallback, mp_obj_new_bool(stats.fell_back));
     return dict;
 }
 
@@ -127,14 +123,14 @@ static mp_obj_t kern_stats(void) {
     mp_obj_t dict = mp_obj_new_dict(5), faults = mp_obj_new_dict(0);
     for (size_t i = 0; i < MP_ARRAY_SIZE(error_codes); i++) {
         if (stats.faults[i] != 0) {
-            mp_obj_dict_store(faults, error_name(error_codes[i]), from_uint(stats.faults[i]));
+            mp_obj_dict_store(faults, kern_error_name(error_codes[i]), from_uint(stats.faults[i]));
         }
     }
-    store(dict, MP_QSTR_calls, from_uint(kern_calls));
-    store(dict, MP_QSTR_faults, faults);
-    store(dict, MP_QSTR_degraded, from_uint(stats.degraded));
-    store(dict, MP_QSTR_fallbacks, mp_obj_dict_copy(MP_OBJ_FROM_PTR(MP_STATE_VM(kern_fallbacks))));
-    store(dict, MP_QSTR_last_fault, stats.kernel[0] != 0 ? last_fault() : mp_const_none);
+    kern_put(dict, MP_QSTR_calls, from_uint(kern_calls));
+    kern_put(dict, MP_QSTR_faults, faults);
+    kern_put(dict, MP_QSTR_degraded, from_uint(stats.degraded));
+    kern_put(dict, MP_QSTR_fallbacks, mp_obj_dict_copy(MP_OBJ_FROM_PTR(MP_STATE_VM(kern_fallbacks))));
+    kern_put(dict, MP_QSTR_last_fault, stats.kernel[0] != 0 ? last_fault() : mp_const_none);
     return dict;
 }
 MP_DEFINE_CONST_FUN_OBJ_0(kern_stats_obj, kern_stats);
@@ -181,11 +177,11 @@ static mp_obj_t shape_obj(const struct image_kernel *kernel, const struct image_
 
 static mp_obj_t tensor_dict(const struct image_kernel *kernel, const struct image_tensor *tensor) {
     mp_obj_t dict = mp_obj_new_dict(5), shape = shape_obj(kernel, tensor);
-    store(dict, MP_QSTR_name, mp_obj_new_str_from_cstr(tensor->name));
-    store(dict, MP_QSTR_dtype, mp_obj_new_str_from_cstr(layout_dtype(tensor->dtype)->name));
-    store(dict, MP_QSTR_shapes, mp_obj_new_list(1, &shape));
-    store(dict, MP_QSTR_optional, mp_obj_new_bool(tensor->flags & IMAGE_OPTIONAL));
-    store(dict, MP_QSTR_inout, mp_obj_new_bool(tensor->flags & IMAGE_INOUT));
+    kern_put(dict, MP_QSTR_name, mp_obj_new_str_from_cstr(tensor->name));
+    kern_put(dict, MP_QSTR_dtype, mp_obj_new_str_from_cstr(layout_dtype(tensor->dtype)->name));
+    kern_put(dict, MP_QSTR_shapes, mp_obj_new_list(1, &shape));
+    kern_put(dict, MP_QSTR_optional, mp_obj_new_bool(tensor->flags & IMAGE_OPTIONAL));
+    kern_put(dict, MP_QSTR_inout, mp_obj_new_bool(tensor->flags & IMAGE_INOUT));
     return dict;
 }
 
@@ -232,24 +228,24 @@ static mp_obj_t params_dict(const struct image_kernel *kernel) {
 
 static mp_obj_t limits_dict(const struct image_kernel *kernel) {
     mp_obj_t dict = mp_obj_new_dict(3);
-    store(dict, MP_QSTR_max_memory_pages, from_uint(kernel->max_pages));
-    store(dict, MP_QSTR_max_epoch_ticks, from_uint(kernel->max_ticks));
-    store(dict, MP_QSTR_max_table_elements, from_uint(kernel->max_table_elements));
+    kern_put(dict, MP_QSTR_max_memory_pages, from_uint(kernel->max_pages));
+    kern_put(dict, MP_QSTR_max_epoch_ticks, from_uint(kernel->max_ticks));
+    kern_put(dict, MP_QSTR_max_table_elements, from_uint(kernel->max_table_elements));
     return dict;
 }
 
 static mp_obj_t kernel_dict(const struct image_kernel *kernel) {
     mp_obj_t dict = mp_obj_new_dict(10);
-    store(dict, MP_QSTR_id, mp_obj_new_str_from_cstr(kernel->id));
-    store(dict, MP_QSTR_op, mp_obj_new_str_from_cstr(kernel->op));
-    store(dict, MP_QSTR_entry_point, mp_obj_new_str_from_cstr(kernel->entry));
-    store(dict, MP_QSTR_inputs, tensors_list(kernel, IMAGE_INPUT_A, IMAGE_INPUT_B));
-    store(dict, MP_QSTR_outputs, tensors_list(kernel, IMAGE_OUTPUT, IMAGE_OUTPUT));
-    store(dict, MP_QSTR_params, params_dict(kernel));
-    store(dict, MP_QSTR_limits, limits_dict(kernel));
-    store(dict, MP_QSTR_private_size, from_uint(kernel->private_size));
-    store(dict, MP_QSTR_body_size, from_uint(kernel->body_size));
-    store(dict, MP_QSTR_fallback, kernel->fallback[0] != 0 ? mp_obj_new_str_from_cstr(kernel->fallback) : mp_const_none);
+    kern_put(dict, MP_QSTR_id, mp_obj_new_str_from_cstr(kernel->id));
+    kern_put(dict, MP_QSTR_op, mp_obj_new_str_from_cstr(kernel->op));
+    kern_put(dict, MP_QSTR_entry_point, mp_obj_new_str_from_cstr(kernel->entry));
+    kern_put(dict, MP_QSTR_inputs, tensors_list(kernel, IMAGE_INPUT_A, IMAGE_INPUT_B));
+    kern_put(dict, MP_QSTR_outputs, tensors_list(kernel, IMAGE_OUTPUT, IMAGE_OUTPUT));
+    kern_put(dict, MP_QSTR_params, params_dict(kernel));
+    kern_put(dict, MP_QSTR_limits, limits_dict(kernel));
+    kern_put(dict, MP_QSTR_private_size, from_uint(kernel->private_size));
+    kern_put(dict, MP_QSTR_body_size, from_uint(kernel->body_size));
+    kern_put(dict, MP_QSTR_fallback, kernel->fallback[0] != 0 ? mp_obj_new_str_from_cstr(kernel->fallback) : mp_const_none);
     return dict;
 }
 

@@ -8,6 +8,7 @@
 #include "py/objtuple.h"
 
 #include "arena.h"
+#include "softfloat_rare.h"
 
 kern_tensor_obj_t *kern_tensor_new(const struct layout_dtype *dtype, const uint32_t *dims, uint32_t rank) {
     uint32_t nbytes;
@@ -34,26 +35,13 @@ void kern_tensor_free(kern_tensor_obj_t *self) {
 
 // ---- filling ----
 
-// The half nearest to a float, by its bits, ties to even. MicroPython's own conversion rounds some of them the other way.
-static uint16_t half_of(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof(bits));
-    uint32_t sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff, exponent = magnitude >> 23;
-    if (magnitude > 0x7f800000) {
-        return sign | 0x7e00 | (magnitude >> 13 & 0x3ff); // NaN
-    }
-    if (magnitude >= 0x47800000 || exponent < 102) {
-        return sign | (exponent < 102 ? 0 : 0x7c00); // 2^16 and more; less than half of the smallest denormal
-    }
-    // The half's bits before their last ones are rounded away. Below 2^-14 the fraction's leading one is written out.
-    bool normal = exponent > 112;
-    uint32_t fraction = normal ? magnitude - (112 << 23) : (magnitude & 0x7fffff) | 0x800000, shift = normal ? 13 : 126 - exponent;
-    return sign | (fraction + (1u << (shift - 1)) - 1 + (fraction >> shift & 1)) >> shift;
-}
-
 static void set_element(uint8_t *p, const struct layout_dtype *dtype, mp_obj_t value) {
     if (dtype->typecode == 'e') {
-        uint16_t half = half_of(mp_obj_get_float_to_f(value));
+        // MicroPython's own conversion rounds some ties the wrong way.
+        float f = mp_obj_get_float_to_f(value);
+        uint32_t bits;
+        memcpy(&bits, &f, sizeof(bits));
+        uint16_t half = (uint16_t)sf_to_f16_rare(bits);
         memcpy(p, &half, sizeof(half));
     } else {
         mp_binary_set_val('<', dtype->typecode, value, p, &p);

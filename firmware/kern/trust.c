@@ -1,7 +1,7 @@
 // Whom this board trusts: the key set that the firmware was built with, or a later one that it was sent.
 #include "modkern.h"
 
-#include "py/builtin.h"
+#include <string.h>
 
 #include "guard.h"
 #include "kern_keys.h"
@@ -56,10 +56,10 @@ mp_obj_t kern_keys_dict(void) {
     append_keys(ids, &trusted.set);
     append_revoked(revoked, &trusted.set, &none);
     append_revoked(revoked, &trusted.superseded, &trusted.set);
-    mp_obj_dict_store(dict, MP_OBJ_NEW_QSTR(MP_QSTR_version), mp_obj_new_int_from_uint(trusted.set.version));
-    mp_obj_dict_store(dict, MP_OBJ_NEW_QSTR(MP_QSTR_threshold), mp_obj_new_int_from_uint(trusted.set.threshold));
-    mp_obj_dict_store(dict, MP_OBJ_NEW_QSTR(MP_QSTR_ids), ids);
-    mp_obj_dict_store(dict, MP_OBJ_NEW_QSTR(MP_QSTR_revoked), revoked);
+    kern_put(dict, MP_QSTR_version, mp_obj_new_int_from_uint(trusted.set.version));
+    kern_put(dict, MP_QSTR_threshold, mp_obj_new_int_from_uint(trusted.set.threshold));
+    kern_put(dict, MP_QSTR_ids, ids);
+    kern_put(dict, MP_QSTR_revoked, revoked);
     return dict;
 }
 
@@ -82,23 +82,28 @@ static mp_obj_t read_all(mp_obj_t source) {
     if (!mp_obj_is_str(source)) {
         return source;
     }
-    mp_obj_t arguments[2] = { source, MP_OBJ_NEW_QSTR(MP_QSTR_rb) };
     mp_obj_t read[2];
-    mp_load_method(mp_call_function_n_kw(MP_OBJ_FROM_PTR(&mp_builtin_open_obj), 2, 0, arguments), MP_QSTR_read, read);
+    mp_load_method(kern_open(source), MP_QSTR_read, read);
     return mp_call_method_n_kw(0, 0, read);
 }
 
 static mp_obj_t kern_install_keys(mp_obj_t source) {
+    nlr_jump_callback_node_t node;
     mp_buffer_info_t buffer;
     mp_get_buffer_raise(read_all(source), &buffer, MP_BUFFER_READ);
-    if (guard_busy()) {
-        mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("a kernel is under way"));
+    kern_change_begin(&node);
+    if (buffer.len > KEYSET_MAX_SIZE) {
+        kern_raise(KERN_MALFORMED_PACK, MP_ERROR_TEXT("a key set has %u bytes at most, this has %u"), (unsigned)KEYSET_MAX_SIZE,
+            (unsigned)buffer.len);
     }
-    struct offer offer = { .bytes = buffer.buf, .size = buffer.len };
+    // A copy that no program has: what is written must be what was checked.
+    uint8_t *bytes = m_new(uint8_t, buffer.len);
+    memcpy(bytes, buffer.buf, buffer.len);
+    struct offer offer = { .bytes = bytes, .size = buffer.len };
     int error = guard_run_trusted(accept_here, &offer);
     if (error == KERN_OK) {
         offer.field = "flash";
-        error = store_keys_write(kern_store(), buffer.buf, buffer.len);
+        error = store_keys_write(kern_store(), bytes, buffer.len);
     }
     if (error != KERN_OK) {
         kern_raise(error, MP_ERROR_TEXT("%s (%s)"), kern_error_phrase(error), offer.field);
@@ -109,6 +114,7 @@ static mp_obj_t kern_install_keys(mp_obj_t source) {
         kern_pack_forget(slot);
     }
     kern_pack_changed();
+    nlr_pop_jump_callback(true);
     return kern_keys_dict();
 }
 MP_DEFINE_CONST_FUN_OBJ_1(kern_install_keys_obj, kern_install_keys);

@@ -1,5 +1,5 @@
 // The board's own decoder and gate, on the PC: `gate_check` reads images from stdin, each a line
-//   <length> <key set, hex> <target> <runtime> <counter> <slot size> <private size>\n
+//   <length> <key set, hex> <target> <runtime> <counter> <slot size> <private size> <1: has an interpreter>\n
 // followed by its bytes, and answers each with a line: "OK" or the error's name, then the field that was wrong.
 // The image is copied to a block of exactly its length, so that a sanitizer sees any byte read beyond it.
 #include <stdio.h>
@@ -26,11 +26,11 @@ static bool read_trusted(const char *hex, uint8_t *bytes, struct trusted *truste
 }
 
 int main(void) {
-    unsigned length, runtime, counter, slot, page;
+    unsigned length, runtime, counter, slot, page, interpreter;
     char hex[2 * KEYSET_MAX_SIZE + 1], target[25];
     uint8_t key_set[KEYSET_MAX_SIZE];
     volatile unsigned sink = 0;
-    while (scanf("%u %3871s %24s %u %u %u %u", &length, hex, target, &runtime, &counter, &slot, &page) == 7) {
+    while (scanf("%u %3871s %24s %u %u %u %u %u", &length, hex, target, &runtime, &counter, &slot, &page, &interpreter) == 8) {
         struct trusted trusted = { 0 };
         struct gate_pack pack;
         struct gate_report report;
@@ -44,6 +44,7 @@ int main(void) {
         struct gate_policy policy = {
             .trusted = &trusted, .target = target, .kernel_abi = 1, .aot_version = 6, .runtime_version = runtime,
             .features = 1, .counter_floor = counter, .max_image_size = slot, .max_private_size = page,
+            .interpreter = interpreter != 0,
         };
         int error = gate_verify(bytes, length, &policy, &pack, &report);
         if (error == KERN_OK) {

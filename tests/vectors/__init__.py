@@ -1,7 +1,8 @@
 """Board images, good and bad, that the decoders in Python and C must judge alike.
 
-``vectors.json`` says how each is made from one of the ``.kimg`` files here and what a board with ``GATE`` that trusts
-``TRUSTED`` answers: ``OK`` or the name of the error. ``load`` makes the bytes. All of it is written by generate.py.
+``vectors.json`` says how each is made from one of the ``.kimg`` files here and what a board with ``GATE``, with an
+interpreter or without, that trusts ``TRUSTED`` answers: ``OK`` or the name of the error. ``load`` makes the bytes. All
+of it is written by generate.py.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Vector:
 def load() -> list[Vector]:
     """Every vector, with its bytes as a board would get them."""
     return [
-        Vector(entry["name"], _bytes(entry), entry["expect"], GATE)
+        Vector(entry["name"], _bytes(entry), entry["expect"], replace(GATE, interpreter=entry["interpreter"]))
         for entry in json.loads((FOLDER / "vectors.json").read_text())
     ]
 
@@ -123,7 +124,7 @@ def signatures() -> list[Signature]:
 def gate_request(case: Vector) -> bytes:
     """What tests/c/gate_check.c reads."""
     gate, key_set = case.gate, keyset_image.encode(KEY_SET).hex()
-    limits = f"{gate.security_counter} {gate.slot_size} {gate.kernel_page}"
+    limits = f"{gate.security_counter} {gate.slot_size} {gate.kernel_page} {int(gate.interpreter)}"
     line = f"{len(case.data)} {key_set} {gate.target} {version_number(gate.runtime_version)} {limits}\n"
     return line.encode() + case.data
 
@@ -134,10 +135,10 @@ def key_set_request(data: bytes, superseded: bool) -> bytes:
     return f"{keyset_image.encode(KEY_SET).hex()} {second} {data.hex() or '-'}\n".encode()
 
 
-def answer(data: bytes) -> str:
+def answer(data: bytes, gate: Gate = GATE) -> str:
     """What the decoder in Python says to an image: ``OK`` or the error's name."""
     try:
-        verify_image(data, TRUSTED, GATE)
+        verify_image(data, TRUSTED, gate)
     except PackError as error:
         return type(error).__name__
     return OK

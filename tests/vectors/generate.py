@@ -16,7 +16,18 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from host.pack.image import HEADER, PARAM, RECORD, SYMBOL, TENSOR, Image, ImageKernel, encode_image
-from host.pack.spec import DTYPES, Dim, KernelSpec, KnownAnswer, Limits, Param, Region, Tensor
+from host.pack.spec import (
+    BYTECODE_AOT_VERSION,
+    BYTECODE_TARGET,
+    DTYPES,
+    Dim,
+    KernelSpec,
+    KnownAnswer,
+    Limits,
+    Param,
+    Region,
+    Tensor,
+)
 from vectors import FOLDER, GATE, KEYS, OK
 
 Step = dict[str, Any]
@@ -133,6 +144,7 @@ def vectors() -> list[Step]:
     for name, offset, data in _lists():
         found.append(_vector(f"lists: {name}", "full", "MalformedPack", (offset, data), sign="test"))
     found += _layout()
+    found += _bytecode()
     return found
 
 
@@ -144,6 +156,7 @@ def _vector(
     sign: str | None = None,
     truncate: int | None = None,
     append: bytes = b"",
+    interpreter: bool = False,
 ) -> Step:
     return {
         "name": name,
@@ -152,6 +165,7 @@ def _vector(
         "sign": sign,
         "truncate": truncate,
         "append": append.hex(),
+        "interpreter": interpreter,
         "expect": expect,
     }
 
@@ -349,6 +363,19 @@ def _layout() -> Iterator[Step]:
     yield _vector("private memory as large as can be", "small", OK, fits, sign="test")
     yield _vector("larger than a slot", "large", "PackTooLarge")
     yield _vector("larger than a slot, and of another target", "large", "WrongTarget", (48, bytes(24)), sign="test")
+
+
+def _bytecode() -> Iterator[Step]:
+    """Images for boards with an interpreter, which go on taking AOT code."""
+    target, version = (48, _text(BYTECODE_TARGET, 24)), (20, _u32(BYTECODE_AOT_VERSION))
+    yield _vector("bytecode where there is an interpreter", "small", OK, target, version, sign="test", interpreter=True)
+    yield _vector("bytecode where there is none", "small", "WrongTarget", target, version, sign="test")
+    yield _vector("bytecode with an AOT version", "small", "AotVersionMismatch", target, sign="test", interpreter=True)
+    yield _vector("AOT code where there is an interpreter", "full", OK, interpreter=True)
+    other = (48, _text("riscv32-soft", 24))
+    yield _vector(
+        "another target where there is an interpreter", "small", "WrongTarget", other, sign="test", interpreter=True
+    )
 
 
 def large() -> Image:

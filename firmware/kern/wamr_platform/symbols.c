@@ -46,7 +46,7 @@ static bool memory_init(AOTModuleInstance *inst, uint32 segment, uint32 offset, 
     return true;
 }
 
-// What AOT code names but only reaches through imports, which the engine refuses.
+// Stands for aot_invoke_native: AOT code names it but only reaches it through imports, which the engine refuses.
 static void import_call(void) {
     guard_trap(KERN_KERNEL_ERROR, (uint32_t)__builtin_return_address(0));
 }
@@ -93,7 +93,6 @@ INTEGER_HELPER(i64_shr_u, uint64, >>)
 static const SymbolMap symbols[] = {
     SYMBOL("aot_set_exception_with_id", trap),
     SYMBOL("aot_call_indirect", call_imported),
-    SYMBOL("aot_call_indirect", import_call),
     SYMBOL("aot_invoke_native", import_call),
     SYMBOL("aot_memory_init", memory_init),
     SYMBOL("aot_data_drop", aot_data_drop),
