@@ -492,6 +492,28 @@ def test_two_users_share_a_set_that_needs_both(tmp_path: Path) -> None:
     assert run(ann, "key", "set", "show", draft)["version"] == 1
 
 
+def test_a_set_beside_another_sets_image_is_not_signed(tmp_path: Path) -> None:
+    """What is shown is keyset.json; boards would take the image."""
+    mine, draft, other = tmp_path / "mine", tmp_path / "draft.json", tmp_path / "other.json"
+    run(mine, "key", "new")
+    run(mine, "key", "new", "second")
+    run(mine, "key", "set", "new", "--out", draft)
+    run(mine, "key", "set", "new", "--remove", "second", "--out", other)
+    draft.with_suffix(".kset").write_bytes(other.with_suffix(".kset").read_bytes())
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("draft.*")}
+    refused = run(mine, "key", "set", "sign", draft, "--key", "default", code=5)
+    assert refused["error"] == "MalformedPack"
+    assert "does not say the same" in refused["message"]
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("draft.*")} == before
+
+
+def test_an_image_that_cannot_be_read_is_a_usage_error(tmp_path: Path) -> None:
+    draft = tmp_path / "draft.json"
+    draft.write_bytes(keyset.write(make(1, A)))
+    draft.with_suffix(".kset").mkdir()
+    assert "draft.kset is no key set" in run(tmp_path, "key", "set", "trust", draft, code=2)["message"]
+
+
 def test_a_key_that_may_not_sign_a_set_does_not(tmp_path: Path) -> None:
     mine, draft = tmp_path / "mine", tmp_path / "keyset.json"
     run(mine, "key", "new")

@@ -132,6 +132,8 @@ def key_set_sign(output: Output, path: Path, key_names: Sequence[str]) -> None:
 
     raw, signature_file = keyset.read(path)
     following, image = keyset.parse(raw), keyset.read_image(path)
+    if image:
+        keyset_image.decode_as(image, following)  # nobody signs what they were not shown
     pairs = _signers(key_names, [*keyset.current().trust, *following.trust])
     signature_file, image = keyset.sign(raw, signature_file, pairs), keyset_image.sign(image, pairs) if image else b""
     keyset.save(raw, signature_file, image, path)

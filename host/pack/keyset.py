@@ -207,7 +207,7 @@ def install(raw: bytes, signature_file: bytes, image: bytes = b"") -> KeySet:
         before = current()
         accepted = accept(raw, signature_file, before)
         if image:
-            keyset_image.require_same(image, accepted, before.trust)
+            keyset_image.require_signed(keyset_image.decode_as(image, accepted), before.trust)
         path = keys.folder() / f"keyset.{accepted.version}.json"
         # The set counts, whole, from the moment that it has its name.
         for target, data in ((_image_path(path), image), (_signature_path(path), signature_file), (path, raw)):
@@ -230,19 +230,15 @@ def images_after(version: int) -> list[bytes]:
 
 
 def read_image(path: Path) -> bytes:
-    """The image for boards beside a key set's file; empty when there is none."""
+    """The image for boards beside a key set's file; empty when there is none. Raises UsageError."""
     beside = _image_path(path)
-    return _read(beside) if beside.exists() else b""
+    return _read_given(beside) if beside.exists() else b""
 
 
 def read(path: Path) -> tuple[bytes, bytes]:
     """A key set's file, and the signature file beside it; empty when there is none. Raises UsageError."""
-    try:
-        raw = _read(path)
-        beside = _signature_path(path)
-        return raw, _read(beside) if beside.exists() else b""
-    except OSError as error:
-        raise UsageError(f"{path} is no key set: {error.strerror}") from error
+    beside = _signature_path(path)
+    return _read_given(path), _read_given(beside) if beside.exists() else b""
 
 
 def save(raw: bytes, signature_file: bytes, image: bytes, path: Path) -> None:
@@ -267,6 +263,14 @@ def _signature_path(path: Path) -> Path:
 
 def _image_path(path: Path) -> Path:
     return path.with_suffix(".kset")
+
+
+def _read_given(path: Path) -> bytes:
+    """A file that the user named, or that lies beside it."""
+    try:
+        return _read(path)
+    except OSError as error:
+        raise UsageError(f"{path} is no key set: {error.strerror}") from error
 
 
 def _read(path: Path) -> bytes:
