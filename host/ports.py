@@ -88,7 +88,7 @@ def resolve(port: str | None, board: str | None = None) -> str:
     if not wanted:
         return _only([device for device in devices() if board is None or board in device.boards], "")
     if wanted.startswith(EMULATED):
-        return _emulated_path(*_emulated_instance(wanted))
+        return _emulated_path(*emulated_instance(wanted))
     if wanted.startswith("id:"):
         return _only([device for device in devices() if device.serial == wanted[3:]], wanted)
     usb = _USB.fullmatch(wanted)
@@ -101,7 +101,14 @@ def resolve(port: str | None, board: str | None = None) -> str:
     return wanted
 
 
-def _emulated_instance(port: str) -> tuple[str, str]:
+def there(path: str) -> bool:
+    """Whether a serial port is there now, as far as can be told without opening it: of a URL, and on Windows, it is
+    not known, and taken to be so.
+    """
+    return "://" in path or os.name == "nt" or Path(path).exists()
+
+
+def emulated_instance(port: str) -> tuple[str, str]:
     """Board and instance that ``emu:BOARD[:NAME]`` means."""
     name, _, instance = port.removeprefix(EMULATED).partition(":")
     board = boards.load(name)
@@ -129,7 +136,7 @@ def _only(found: list[Device], wanted: str) -> str:
 @contextmanager
 def emulated(port: str) -> Iterator[emulator.Running]:
     """The emulated board that ``emu:BOARD`` means: the running one, else one that runs as long as this context."""
-    board, instance = _emulated_instance(port)
+    board, instance = emulated_instance(port)
     running = emulator.find_running(board, instance)
     if running:
         yield running

@@ -155,6 +155,48 @@ def test_a_board_in_bootsel_is_found_beside_another_boards_port(
         assert target.port() is None
 
 
+@pytest.mark.parametrize("host_port", [None, "/dev/ttyACM0"])
+def test_a_board_in_bootsel_named_by_its_drive_is_not_taken_for_one_that_runs(
+    host_port: str | None, tmp_path: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "INFO_UF2.TXT").write_text("Board-ID: RPI-RP2\r\n")
+    running = ListPortInfo("/dev/ttyACM0")
+    running.vid, running.pid, running.serial_number = 0x2E8A, 0x0005, "E66118C4E3"
+    flashed = ListPortInfo("/dev/ttyACM1")
+    flashed.vid, flashed.pid, flashed.serial_number = 0x2E8A, 0x0005, "E66118C4E4"
+    connected = [running]
+    monkeypatch.setattr(list_ports, "comports", lambda: connected)
+    monkeypatch.delenv("HOST_PORT", raising=False)
+    if host_port:
+        monkeypatch.setenv("HOST_PORT", host_port)
+    with uf2.target(PICO, None, tmp_path) as target, target.alone():
+        assert target.drive() == tmp_path
+        assert target.port() is None
+        connected.append(flashed)
+        assert target.port() == "/dev/ttyACM1"
+
+
+def test_a_board_that_runs_is_found_though_its_drive_is_named(
+    tmp_path: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where drives are not mounted by themselves, the place is known before the board shows one."""
+    running = ListPortInfo("/dev/ttyACM0")
+    running.vid, running.pid, running.serial_number = 0x2E8A, 0x0005, "E66118C4E3"
+    monkeypatch.setattr(list_ports, "comports", lambda: [running])
+    monkeypatch.delenv("HOST_PORT", raising=False)
+    with uf2.target(PICO, None, tmp_path) as target, target.alone():
+        assert (target.drive(), target.port()) == (None, "/dev/ttyACM0")
+
+
+def test_an_emulated_board_is_not_taken_for_one_on_usb_that_comes_back(
+    tmp_path: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "INFO_UF2.TXT").write_text("Board-ID: RPI-RP2\r\n")
+    monkeypatch.setattr(list_ports, "comports", list)
+    with uf2.target(PICO, None, tmp_path) as target, target.alone(), EmulatedBoard("rpi_pico"):
+        assert target.port() is None
+
+
 def test_no_board_at_all_says_to_hold_bootsel(firmware: Firmware, tmp_path: Path) -> None:
     with uf2.target(PICO, str(tmp_path / "none"), tmp_path) as target, pytest.raises(NoDevice, match="hold BOOTSEL"):
         put(firmware, target)

@@ -41,6 +41,12 @@ def test_a_path_or_url_means_itself(path: str) -> None:
     assert ports.resolve(path) == path
 
 
+def test_a_path_is_looked_for_and_a_url_taken_to_be_there(tmp_path: Path) -> None:
+    assert ports.there(str(tmp_path))
+    assert not ports.there(str(tmp_path / "none"))
+    assert ports.there("rfc2217://host:4000")
+
+
 def test_an_emulated_board_is_named_by_its_kind() -> None:
     assert ports.resolve("emu:rpi_pico") == "emu:rpi_pico"
 

@@ -53,8 +53,10 @@ class Target(Protocol):
 def target(board: BoardFacts, port: str | None, drive: Path | None = None) -> Iterator[Target]:
     """The board to flash. ``port`` is as for host.ports; ``drive`` says where the drive is mounted."""
     meant = None
-    with suppress(NoDevice):  # a board that is in its boot ROM already has no port
-        meant = ports.resolve(port, board.name)
+    in_boot_rom = drive is not None and board_id(drive) == board.uf2.board_id
+    if port or not in_boot_rom:  # it has no port then: the only one that there is would be another board's
+        with suppress(NoDevice):
+            meant = ports.resolve(port, board.name)
     if meant and meant.startswith(ports.EMULATED):
         with ports.emulated(meant) as running:
             found = _Emulated(running)
@@ -116,12 +118,13 @@ class Usb:
         if self._serial:
             return next((device.path for device in usb if device.serial == self._serial), None)
         if self._path:
-            return self._path if Path(self._path).exists() or os.name == "nt" else None
+            return self._path if ports.there(self._path) else None
         new = [device.path for device in usb if device.path not in self._others]
         return new[0] if len(new) == 1 else None
 
     def _devices(self) -> list[ports.Device]:
-        return [device for device in ports.devices() if self._board.name in device.boards]
+        real = (device for device in ports.devices() if not device.path.startswith(ports.EMULATED))
+        return [device for device in real if self._board.name in device.boards]
 
 
 def drives(board: BoardFacts) -> list[Path]:
