@@ -15,6 +15,7 @@ import tty
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import serial
@@ -133,6 +134,38 @@ def test_another_chip_is_refused_before_anything_is_written(state_dir: Path, c3_
         assert rom.flash.read_bytes().count(0xFF) == facts(boards.load("esp32s3")).flash_size
 
 
+@pytest.fixture
+def esptool_said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What esptool said in each of its runs: a pseudo terminal has none of the lines by which it resets."""
+    said: list[str] = []
+    run = esp._run
+
+    def run_and_keep(*arguments: Any) -> str:
+        said.append(run(*arguments))
+        return said[-1]
+
+    monkeypatch.setattr(esp, "_run", run_and_keep)
+    return said
+
+
+@pytest.mark.parametrize(
+    ("settings", "last"),
+    [(Settings(), "Hard resetting"), (Settings(after="no-reset"), "Staying in bootloader")],
+)
+def test_a_chip_that_is_refused_is_reset_as_one_that_was_written(
+    settings: Settings, last: str, c3_firmware: Firmware, state_dir: Path, esptool_said: list[str]
+) -> None:
+    with EspRom("esp32s3") as rom:
+        with pytest.raises(UsageError, match="nothing was written"):
+            flash.Job(C3, c3_firmware, str(rom.port), settings=settings).run(lambda text: None)
+        assert last in esptool_said[-1]
+
+
+def test_a_chip_that_was_only_asked_for_its_kind_runs_again(c3: EspRom, esptool_said: list[str]) -> None:
+    assert esp.chip_on(str(c3.port)) == "ESP32-C3"
+    assert "Hard resetting" in esptool_said[-1]
+
+
 def test_too_small_a_flash_is_refused(state_dir: Path, tmp_path: Path, c3_firmware: Firmware) -> None:
     (tmp_path / "small.bin").write_bytes(b"\xff" * (2 << 20))
     with EspRom("esp32c3", flash=tmp_path / "small.bin"), pytest.raises(UsageError, match="2097152 bytes"):
@@ -197,6 +230,9 @@ def test_an_emulated_chip_is_flashed_from_the_shell(cli: RunHost, state_dir: Pat
         (["--all", "--port", "emu:esp32c3"], "--all is every board"),
         (["--all", "--firmware", "firmware.bin"], "BOARD=firmware.bin"),
         (["--board", "esp32c3", "--after", "soft-reset"], "soft-reset"),
+        (["--board", "esp32c3", "--drive", "/media/me/RPI-RP2"], "no --drive"),
+        (["--board", "esp32c3", "--firmware", "esp32s3=firmware.bin"], "is for esp32s3, and --board is esp32c3"),
+        (["--all", "--board", "esp32c3", "--firmware", "rpi_pico=firmware.uf2"], "is for rpi_pico"),
     ],
 )
 def test_options_that_make_no_sense_together_are_refused(cli: RunHost, words: list[str], message: str) -> None:

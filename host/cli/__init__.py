@@ -15,7 +15,7 @@ import rich_click as click
 
 from host.cli import bench, compute, devices, making, packs  # noqa: F401  (each adds its commands to the group)
 from host.cli.app import host
-from host.cli.output import console
+from host.cli.output import console, error_object
 from host.errors import HostError, UsageError
 
 _INTERRUPTED = 130
@@ -48,7 +48,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _failed(as_json: bool, name: str, message: str, code: int) -> int:
     if as_json:
-        click.echo(json.dumps({"error": name, "message": message, "exit": code}))
+        click.echo(json.dumps(error_object(name, message, code)))
     else:
         console(stderr=True).print(f"{name}: {message}" if message else name, soft_wrap=True)
     return code

@@ -16,7 +16,7 @@ from host.board import connect, image_target
 from host.boards import Board, Uf2
 from host.cli.app import host
 from host.cli.options import command, complete_board, load_board, port_option
-from host.cli.output import Output, facts, table
+from host.cli.output import Output, error_object, facts, table
 from host.cli.packs import default_pack
 from host.errors import HostError, UsageError
 from host.flash import Job, Settings, esp
@@ -71,6 +71,8 @@ def flash(
         raise UsageError("say which kind of board with --board, or --all for every board that is there")
     if how != DEFAULTS and isinstance(kind.boot, Uf2):
         raise UsageError(f"{kind.name} is not flashed by esptool: no --baud, --erase, --before, --after, --no-stub")
+    if drive and not isinstance(kind.boot, Uf2):
+        raise UsageError(f"{kind.name} is flashed over its serial port: no --drive")
     _flash_one(output, Job(kind, flashing.read_firmware(kind, named.get(kind.name)), port, drive, how))
     return 0
 
@@ -79,6 +81,8 @@ def _named_file(text: str, kind: Board | None) -> tuple[str, Path]:
     """Board and file of a --firmware; without BOARD=, the file is for --board."""
     name, equals, file = text.partition("=")
     if equals and name in boards.names():
+        if kind and kind.name != name:
+            raise UsageError(f"--firmware {text} is for {name}, and --board is {kind.name}")
         return name, Path(file)
     if kind is None:
         raise UsageError(f"--firmware {text}: say for which board, as in --firmware BOARD={text}")
@@ -122,7 +126,7 @@ def _flashed(job: Job, status: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _failed(error: HostError | None) -> dict[str, Any]:
-    return {"error": type(error).__name__, "message": str(error), "exit": error.exit_code} if error else {"error": None}
+    return error_object(type(error).__name__, str(error), error.exit_code) if error else {"error": None}
 
 
 def _outcome(status: Mapping[str, Any] | None) -> str:

@@ -87,6 +87,11 @@ def facts(data: Mapping[str, Any]) -> Table:
     return shown
 
 
+def error_object(name: str, message: str, code: int) -> dict[str, Any]:
+    """What programs get of an error: its class, what it says, and the exit code."""
+    return {"error": name, "message": message, "exit": code}
+
+
 def _plain(value: object) -> Any:
     """What json does not know: a path is its text, a set or tuple-like its list, a number of numpy's a number."""
     if hasattr(value, "item"):

@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 from host import ports
 from host.board import Progress
 from host.boards import Board, Esptool
-from host.errors import CheckFailed, DeviceError, DeviceTimeout, UsageError
+from host.errors import CheckFailed, DeviceError, DeviceTimeout, HostError, UsageError
 from host.flash import started
 from host.flash.firmware import Firmware
 from host.flash.uf2 import Report
@@ -99,7 +99,7 @@ def flash(
     before = settings.before or reset
     after = settings.after or ("hard-reset" if target.has_reset else "no-reset")
     report(f"looking at the chip on {target.port}")
-    check_chip(board, board.boot, target.port, before)
+    check_chip(board, board.boot, target.port, before, after)
     options = ["--chip", board.boot.chip, "--baud", str(settings.baud or board.boot.baud)]
     options += ["--before", before, "--after", after, *([] if settings.stub else ["--no-stub"])]
     write = ["write-flash", *(["--erase-all"] if settings.erase else []), hex(board.boot.offset), str(firmware.path)]
@@ -109,27 +109,33 @@ def flash(
     if firmware.build is None or not target.runs or after == "no-reset":
         return None
     report("waiting for the board to start")
-    return started.confirm(firmware, lambda: target.port if Path(target.port).exists() or os.name == "nt" else None)
+    return started.confirm(firmware, lambda: target.port if ports.there(target.port) else None)
 
 
-def check_chip(board: Board, boot: Esptool, port: str, before: str) -> None:
-    """Raise UsageError unless the chip on ``port`` is the board's, with as much flash."""
-    chip, size = _probe(port, before)
+def check_chip(board: Board, boot: Esptool, port: str, before: str, after: str) -> None:
+    """Raise UsageError unless the chip on ``port`` is the board's, with as much flash. It stays in its boot ROM, to be
+    written; one that is refused is reset by ``after``.
+    """
+    chip, size = _probe(port, before, "no-reset")
     if chip != board.chip:
-        raise UsageError(f"the chip on {port} is an {chip}; {board.name} has an {board.chip}; nothing was written")
-    if size < boot.flash_size:
-        needed = f"{board.name} needs {boot.flash_size}"
-        raise UsageError(f"the flash on {port} has {size} bytes; {needed}; nothing was written")
+        wrong = f"the chip on {port} is an {chip}; {board.name} has an {board.chip}"
+    elif size < boot.flash_size:
+        wrong = f"the flash on {port} has {size} bytes; {board.name} needs {boot.flash_size}"
+    else:
+        return
+    with suppress(HostError):  # what is wrong with the chip matters more
+        _probe(port, before, after)
+    raise UsageError(f"{wrong}; nothing was written")
 
 
 def chip_on(port: str) -> str:
-    """The chip on the serial port ``port``, as esptool calls it."""
-    return _probe(port, "default-reset")[0]
+    """The chip on the serial port ``port``, as esptool calls it. It runs again what it did."""
+    return _probe(port, "default-reset", "hard-reset")[0]
 
 
-def _probe(port: str, before: str) -> tuple[str, int]:
-    """The chip and its flash's size, bytes (0: unknown). It stays in its boot ROM."""
-    said = _run(port, ["--before", before, "--after", "no-reset", "--no-stub", "flash-id"], lambda _line: None)
+def _probe(port: str, before: str, after: str) -> tuple[str, int]:
+    """The chip and its flash's size, bytes (0: unknown)."""
+    said = _run(port, ["--before", before, "--after", after, "--no-stub", "flash-id"], lambda _line: None)
     chip, size = _CONNECTED.search(said), _FLASH_SIZE.search(said)
     if chip is None:
         raise DeviceError(f"esptool did not tell which chip is on {port}:\n{_end(said)}")
