@@ -61,7 +61,6 @@ class Limits:
     """What a call may use at the most."""
 
     deadline_ms: int
-    clock_hz: int
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def build_firmware(board: Board, key_set: KeySet, variant: Variant = RELEASE) ->
     ported to the board, and PartMissing for a part that cannot be had.
     """
     _check_ported(board)
-    folder = _folder(board, variant)
+    folder = build_folder(board, variant)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of two processes, one builds and the other waits
@@ -84,7 +84,7 @@ def _build(board: Board, key_set: KeySet, variant: Variant, folder: Path) -> Fir
 
 def size_report(board: Board, variant: Variant = RELEASE) -> dict[str, dict[str, int]]:
     """Flash and RAM in bytes by part of the firmware that `build_firmware` made, from the linker's map."""
-    path = _folder(board, variant) / "cmake" / "firmware.elf.map"
+    path = build_folder(board, variant) / "cmake" / "firmware.elf.map"
     if not path.is_file():
         raise BuildError(f"no firmware for {board.name}; make it with: host build {board.name}")
     return {part: asdict(size) for part, size in read_map(path.read_text(), board).items()}
@@ -92,7 +92,7 @@ def size_report(board: Board, variant: Variant = RELEASE) -> dict[str, dict[str,
 
 def built_elf(board: Board, variant: Variant, build_id: str) -> Path:
     """The ELF file of the firmware of that build, its map beside it. Raises UsageError when it is not here."""
-    folder = _folder(board, variant)
+    folder = build_folder(board, variant)
     facts, elf = folder / "firmware.json", folder / "cmake" / "firmware.elf"
     if not facts.is_file() or json.loads(facts.read_text())["build_id"] != build_id:
         option = "" if variant == RELEASE else f" --{variant.name}"
@@ -103,7 +103,8 @@ def built_elf(board: Board, variant: Variant, build_id: str) -> Path:
     return elf
 
 
-def _folder(board: Board, variant: Variant) -> Path:
+def build_folder(board: Board, variant: Variant = RELEASE) -> Path:
+    """Where the firmware of ``board`` is built and its files are."""
     name = board.name if variant == RELEASE else f"{board.name}-{variant.name}"
     return project.build_dir() / "firmware" / name
 
@@ -128,7 +129,6 @@ def _facts(board: Board, built: FirmwareBuild, key_set: KeySet, variant: Variant
         "version": built.version,
         "uf2_sha256": _sha256(built.uf2),
         "keys": [key.key_id.hex() for key in key_set.trust],
-        "sizes": size_report(board, variant),
     }
 
 

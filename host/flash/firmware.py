@@ -7,10 +7,10 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from host import project
 from host.boards import Board, Esptool, Uf2
 from host.emulator import uf2
 from host.errors import BuildError, UsageError
+from host.firmware import build_folder
 
 _ESP_MAGIC = 0xE9
 _ESP_HEADER = struct.Struct("<B11xH")  # the first bytes of a boot loader, which such a file begins with
@@ -28,7 +28,7 @@ class Firmware:
 def built_firmware(board: Board) -> Path:
     """Where `host build` puts the board's firmware file."""
     suffix = "uf2" if isinstance(board.boot, Uf2) else "bin"
-    return project.build_dir() / "firmware" / board.name / f"firmware.{suffix}"
+    return build_folder(board) / f"firmware.{suffix}"
 
 
 def read_firmware(board: Board, path: Path | None = None) -> Firmware:
