@@ -34,8 +34,10 @@ from wat_kernels import (
 from host import errors, known_answer, measure
 from host.measure import check_identity
 from host.pack.flavours import FEATURES
+from host.pack.linking import PAGE
 from host.pack.spec import DTYPES, Backward, KnownAnswer, Param, Region, Tensor
 from host.runtime import TRAPS, KernelInfo, Runtime, known_answer_sha256, module_info, run_counted, run_module
+from host.runtime.memory import LinearMemory
 
 CORE = {
     id: SPECS[id] for id in ("rope_f32", "rmsnorm_f32", "swiglu_f32", "kv_pack_q4", "kv_unpack_q8", "lora_apply_f32")
@@ -595,6 +597,34 @@ def test_a_kernel_cannot_grow_its_memory_beyond_its_pages() -> None:
         with pytest.raises(errors.KernelTrap) as caught:
             run_module(module(grow), one_input_spec("copy"), X, {})
         assert caught.value.trap_code == code
+
+
+GROWING = '(func (export "copy_forward") (param i32) (result i32) (memory.grow (i32.const 1)))'
+
+
+@pytest.mark.parametrize(
+    ("kernel", "elements", "grows_to"),
+    [(COPY, 1, PAGE), (COPY, PAGE // 8, 2 * PAGE), (GROWING, 1, 2 * PAGE)],
+    ids=["a new memory", "room for a call", "the kernel's memory.grow"],
+)
+def test_an_interruption_while_memory_is_made_is_no_error_of_the_kernels(
+    kernel: str, elements: int, grows_to: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C comes at any moment, also in what Wasmtime calls, through which no exception may go."""
+    x = {"x": np.zeros(elements, np.float32)}
+    grow = LinearMemory.grow
+
+    def interrupted(self: LinearMemory, size: int) -> None:
+        if size == grows_to:
+            raise KeyboardInterrupt
+        grow(self, size)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(LinearMemory, "grow", interrupted)
+        run_module(module(kernel), one_input_spec("copy"), x, {})
+    with pytest.raises(errors.LoadError, match="table"):
+        run_module(module(f"{COPY} (table 5 funcref)"), one_input_spec("copy"), X, {})
+    assert run_module(module(COPY), one_input_spec("copy"), X, {})["y"] == 0
 
 
 def test_run_module_gives_every_output_by_name() -> None:

@@ -23,7 +23,7 @@ from host.runtime import fastcall, layout
 from host.runtime.arena import PRIVATE, Arena
 from host.runtime.call import Array, Plan, is_read
 from host.runtime.engine import KernelEngine
-from host.runtime.memory import making
+from host.runtime.memory import making, raise_interruption
 from host.runtime.traps import from_code, from_trap
 
 INFO = struct.Struct("<II24s24s")
@@ -76,6 +76,7 @@ class KernelInstance:
                 self._exports = Instance(self.store, module, []).exports(self.store)
                 self._memory = made()
         except (WasmtimeError, Trap) as error:
+            raise_interruption()
             raise LoadError(f"{spec.id}: {error}") from error
         self._wasm_memory = self._export("memory", Memory)
         self.entry_point = self._export(spec.entry_point, Func)
@@ -104,6 +105,7 @@ class KernelInstance:
         try:
             self._wasm_memory.grow(self.store, pages - have)
         except WasmtimeError as error:
+            raise_interruption()
             limit = self._spec.limits.max_memory_pages
             raise MemoryError(
                 f"{self._spec.id}: the call needs {pages} pages of memory, the limit is {limit}"
@@ -122,6 +124,7 @@ class KernelInstance:
         except WasmtimeError as error:
             raise LoadError(f"{self._spec.id}: {error}") from error
         if code:
+            raise_interruption()  # its memory.grow may have failed for that
             raise from_code(self._spec.id, code)
 
     def frame(self, plan: Plan) -> Frame:

@@ -6,6 +6,7 @@ beyond the memory's size is not accessible, so that a kernel which goes there tr
 
 Wasmtime asks for a memory by a callback while it makes an instance, on the thread that does so; `making` says which
 kind that one gets. An exception must not leave a callback: it would be lost, and nothing returned, which means success.
+Wasmtime tells of an error, and `raise_interruption` has what is none, such as a KeyboardInterrupt, go on.
 """
 
 from __future__ import annotations
@@ -74,11 +75,12 @@ def _map(address: int | None, size: int, access: int, flags: int, fd: int = -1, 
 
 
 class _Making(threading.local):
-    """The memory of the instance that this thread is making, and what it is to map."""
+    """The memory of the instance that this thread is making, and what it is to map; what interrupted a callback."""
 
     allowed = False
     arena: Arena | None = None
     memory: LinearMemory | None = None
+    interruption: BaseException | None = None
 
 
 _making = _Making()
@@ -104,6 +106,13 @@ def making(arena: Arena | None) -> Iterator[Callable[[], LinearMemory]]:
         _making.allowed, _making.arena, _making.memory = False, None, None
 
 
+def raise_interruption() -> None:
+    """Raise what interrupted a callback on this thread, if anything did; to be called where Wasmtime failed."""
+    interruption, _making.interruption = _making.interruption, None
+    if interruption is not None:
+        raise interruption
+
+
 def use_our_memories(config: Config) -> None:
     """Have Wasmtime take its linear memories from here. An engine of ``config`` makes instances only in `making`."""
     config.memory_init_cow = False  # it maps images into memories, which only Wasmtime's own can have
@@ -115,6 +124,8 @@ def _result(action: Callable[[], None]) -> int:
     try:
         action()
     except BaseException as error:
+        if not isinstance(error, Exception):
+            _making.interruption = error
         text = ctypes.create_string_buffer(str(error).encode())
         return ctypes.cast(ffi.wasmtime_error_new(text), ctypes.c_void_p).value or 0
     return 0
