@@ -103,8 +103,11 @@ class Board:
         return self._link.exec(code, timeout)
 
     def eval(self, expression: str, timeout: float = 10.0) -> Any:
-        """The value of ``expression`` on the board: numbers, strings, bytes, None, and containers of them."""
-        return ast.literal_eval(self.exec(f"print(repr({expression}))", timeout).strip())
+        """The value of ``expression`` on the board: numbers, strings, bytes, None, and containers of them.
+
+        Raises DeviceError for any other, and as ``exec`` does.
+        """
+        return self._value(self.exec(f"print(repr({expression}))", timeout))
 
     def soft_reset(self) -> None:
         """Restart MicroPython; the installed pack stays."""
@@ -207,7 +210,14 @@ class Board:
         return _array(shape, dtype, output)
 
     def _kern(self, call: str) -> Any:
-        return ast.literal_eval(self._link.exec(f"print(repr(__import__('kern').{call}))"))
+        return self._value(self._link.exec(f"print(repr(__import__('kern').{call}))"))
+
+    def _value(self, text: str) -> Any:
+        """The value that the board printed."""
+        try:
+            return ast.literal_eval(text.strip())
+        except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+            raise DeviceError(f"the board on {self.port} printed {text!r} where a value was expected") from error
 
     def _dtypes(self, kernel_id: str, arrays: Sequence[np.ndarray | None]) -> list[DType]:
         """The tensor type of each array. Arrays of u1 may be blocks: what they are, the kernel's description says."""
@@ -235,7 +245,7 @@ class Board:
         except (KeyboardInterrupt, DeviceTimeout):
             self._link.interrupt()
             raise
-        return ast.literal_eval(text.decode()), output
+        return self._value(text.decode(errors="replace")), output
 
     def _find_agent(self) -> int:
         return int(self._link.exec("print(_host.AHEAD if '_host' in globals() else 0)"))

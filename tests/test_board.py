@@ -17,6 +17,7 @@ from host.emulator import EmulatedBoard
 from host.errors import (
     BoardError,
     DeviceBusy,
+    DeviceError,
     DeviceTimeout,
     HashMismatch,
     InvalidParams,
@@ -58,6 +59,13 @@ def test_eval_returns_values(board: Board) -> None:
         "a": (1, 2.5, None),
         "b": [b"\x00\x03\xff", "é"],
     }
+
+
+@pytest.mark.parametrize("expression", ["object", "print('boot') or 1", "float('nan')"])
+def test_what_is_no_value_is_an_error_that_shows_it(board: Board, expression: str) -> None:
+    with pytest.raises(DeviceError, match=r"printed .*(class 'object'|boot|nan).* where a value was expected"):
+        board.eval(expression)
+    assert board.eval("1") == 1
 
 
 def test_code_longer_than_any_buffer_arrives(board: Board) -> None:
