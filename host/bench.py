@@ -22,7 +22,7 @@ from host.errors import BoardError, EpochDeadline, NoSuchKernel, UsageError
 from host.firmware_files import LIBGCC
 from host.firmware_variants import BENCH, VARIANTS
 from host.pack import Pack, build_pack, keys, keyset
-from host.pack.spec import KernelSpec, Tensor
+from host.pack.spec import KernelSpec
 
 Report = Callable[[str], None]
 """Called with what is measured next."""
@@ -164,11 +164,15 @@ def run_bench(board: Board, pack: Pack, report: Report, curves: bool = False) ->
 
     With ``curves`` also at sizes from 32 elements, doubled until memory or the deadline ends it.
 
-    Raises NoPack or UsageError when another pack is active, for it could not be put back.
+    Raises NoPack or UsageError when another pack is active, for it could not be put back, and UsageError when the
+    firmware is not what was built here last: nobody knew its sizes.
     """
     status = board.require_pack(pack)
     if status["pack"]["code"] == "interpreted":
         raise UsageError("the board interprets this pack; what is measured is AOT code, so install a pack that has it")
+    facts, variant = boards.load(status["board"]), VARIANTS[status["variant"]]
+    firmware.built_elf(facts, variant, status["build"])
+    sizes = firmware.size_report(facts, variant)
     report("the verification of the pack")
     board.soft_reset()
     _start_agent(board)
@@ -178,7 +182,6 @@ def run_bench(board: Board, pack: Pack, report: Report, curves: bool = False) ->
     report("calls of an empty kernel")
     with _empty_kernel(board, pack, status["target"], status["pack"]["counter"]):
         calls = CallCost(**board.eval(f"call_cycles({_CALLS})", _TIMEOUT))
-    sizes = firmware.size_report(boards.load(status["board"]), VARIANTS[status["variant"]])
     return Costs(status["board"], f"{pack.name} {pack.version}", verify, kernels, calls, sizes, grown)
 
 
@@ -219,8 +222,8 @@ def _kernel_cost(board: Board, spec: KernelSpec, report: Report) -> KernelCost:
 
 
 def _compiled_cost(board: Board, spec: KernelSpec, sizes: Mapping[str, int]) -> KernelCost:
-    arguments = [(_shape(tensor, sizes), tensor.dtype.name) for tensor in spec.arguments if not tensor.optional]
-    elements = math.prod(_shape(spec.outputs[0], sizes))
+    arguments = arguments_of(spec, sizes)
+    elements = math.prod(spec.outputs[0].sizes(sizes))
 
     def per_element(reference: bool | str) -> float:
         return float(board.eval(f"kernel_cycles({spec.id!r}, {arguments}, {reference!r})", _TIMEOUT)) / elements
@@ -256,8 +259,9 @@ def _curve(board: Board, spec: KernelSpec, report: Report) -> Iterator[KernelCos
         yield cost
 
 
-def _shape(tensor: Tensor, sizes: Mapping[str, int]) -> tuple[int, ...]:
-    return tuple(dim.value(sizes) for dim in tensor.shapes[0])
+def arguments_of(spec: KernelSpec, sizes: Mapping[str, int]) -> list[tuple[tuple[int, ...], str]]:
+    """Shape, in elements, and dtype of what a call at these sizes takes by position, optional ones left out."""
+    return [(tensor.sizes(sizes), tensor.dtype.name) for tensor in spec.arguments if not tensor.optional]
 
 
 @contextmanager

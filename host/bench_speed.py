@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from host import bench_numpy, formats
-from host.bench_wasmtime import Report, elements, fits, shape, with_symbols
+from host.bench_wasmtime import Report, elements, fits, with_symbols
 from host.errors import BuildError
 from host.native_build import NativeCall, build_native
 from host.pack.flavours import FEATURES, best
@@ -91,7 +91,7 @@ def run_comparison(pack: PackLike, source: PackSource | None, report: Report) ->
     compared = []
     for spec in pack.kernels.values():
         for sized in sizes(spec):
-            report(f"{spec.id} {list(shape(spec.outputs[0], sized))}")
+            report(f"{spec.id} {list(sized.outputs[0].sizes(sized.test.symbols))}")
             compared.append(_comparison(pack, sized, library))
     return tuple(compared)
 
@@ -181,7 +181,7 @@ def _inputs(spec: KernelSpec) -> dict[str, Array]:
     random = np.random.default_rng(spec.test.seed)
     size = np.float32(2**-6 if any(tensor.inout for tensor in spec.outputs) else 1)
     return {
-        tensor.name: _random(tensor, shape(tensor, spec), random, size)
+        tensor.name: _random(tensor, tensor.sizes(spec.test.symbols), random, size)
         for tensor in spec.arguments
         if not tensor.optional
     }
@@ -202,4 +202,4 @@ def _output(spec: KernelSpec, inputs: Mapping[str, Array]) -> Array:
     tensor = spec.outputs[0]
     if tensor.inout:
         return inputs[tensor.name].copy()
-    return np.zeros(array_shape(tensor.dtype, shape(tensor, spec)), tensor.dtype.numpy)
+    return np.zeros(array_shape(tensor.dtype, tensor.sizes(spec.test.symbols)), tensor.dtype.numpy)

@@ -15,7 +15,7 @@ from typing import Any
 from host import known_answer
 from host.pack.flavours import PORTABLE
 from host.pack.linking import PAGE
-from host.pack.spec import KernelSpec, Tensor
+from host.pack.spec import KernelSpec
 from host.runtime import ALIGN, PackLike, prepared_call
 
 Report = Callable[[str], None]
@@ -124,15 +124,10 @@ def with_symbols(spec: KernelSpec, symbols: Mapping[str, int]) -> KernelSpec:
 
 def elements(spec: KernelSpec) -> int:
     """Of the first output, at the sizes of the known-answer test."""
-    return math.prod(shape(spec.outputs[0], spec))
-
-
-def shape(tensor: Tensor, spec: KernelSpec) -> tuple[int, ...]:
-    """In elements, at the sizes of the known-answer test."""
-    return tuple(dim.value(spec.test.symbols) for dim in tensor.shapes[0])
+    return math.prod(spec.outputs[0].sizes(spec.test.symbols))
 
 
 def fits(spec: KernelSpec) -> bool:
     """Whether the known-answer test's call fits the kernel's memory, with a page for stack, data and descriptor."""
-    size = sum(tensor.dtype.nbytes(shape(tensor, spec)) + ALIGN for tensor in spec.tensors)
+    size = sum(tensor.dtype.nbytes(tensor.sizes(spec.test.symbols)) + ALIGN for tensor in spec.tensors)
     return size <= (spec.limits.max_memory_pages - 1) * PAGE

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from host import formats
-from host.pack.spec import DType, KernelSpec, Param, Tensor
+from host.pack.spec import DType, KernelSpec, Param
 from host.runtime import ALIGN
 from host.shapes import Sizes, array_shape
 
@@ -78,7 +78,7 @@ def cases(
             if tensor.name not in present:
                 inputs.append(None)
                 continue
-            shape = _shape(tensor, present[tensor.name], symbols)
+            shape = tensor.sizes(symbols, present[tensor.name])
             kind = kinds[(index + number * int(rng.integers(len(kinds)))) % len(kinds)]
             titles.append(f"{tensor.name} {kind} {list(shape)}")
             inputs.append(_values(tensor.dtype, shape, kind, rng))
@@ -152,18 +152,14 @@ class _Fit:
         return low
 
     def _fits(self, symbols: Mapping[str, int]) -> bool:
-        elements = math.prod(_shape(self.spec.outputs[0], 0, symbols))
+        elements = math.prod(self.spec.outputs[0].sizes(symbols))
         size = sum(
-            -(-tensor.dtype.nbytes(_shape(tensor, self.present.get(tensor.name, 0), symbols)) // ALIGN) * ALIGN
+            -(-tensor.dtype.nbytes(tensor.sizes(symbols, self.present.get(tensor.name, 0))) // ALIGN) * ALIGN
             for tensor in self.spec.tensors
             if tensor.name in self.present or tensor not in self.spec.inputs
         )
         work = math.prod(symbols.values())
         return size <= self.max_bytes and elements <= self.max_elements and work <= _WORK * self.max_elements
-
-
-def _shape(tensor: Tensor, alternative: int, symbols: Mapping[str, int]) -> Sizes:
-    return tuple(dim.value(symbols) for dim in tensor.shapes[alternative])
 
 
 def _param(spec: KernelSpec, param: Param, rng: np.random.Generator, *, invalid: bool) -> float | int | bool:

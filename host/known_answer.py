@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from host.pack.spec import DType, KernelSpec, Tensor
+from host.pack.spec import DType, KernelSpec
 from host.shapes import Sizes, array_shape
 
 
@@ -28,14 +28,10 @@ def inputs(spec: KernelSpec) -> dict[str, NDArray[np.generic]]:
     """The test's arrays by tensor name: every input that is not optional, and outputs that are read first."""
     stream = xorshift32(spec.test.seed)
     return {
-        tensor.name: _fill(tensor.dtype, _shape(tensor, spec), stream)
+        tensor.name: _fill(tensor.dtype, tensor.sizes(spec.test.symbols), stream)
         for tensor in spec.inputs + spec.outputs
         if not tensor.optional and (tensor.region < 2 or tensor.inout)
     }
-
-
-def _shape(tensor: Tensor, spec: KernelSpec) -> Sizes:
-    return tuple(dim.value(spec.test.symbols) for dim in tensor.shapes[0])
 
 
 def _fill(dtype: DType, shape: Sizes, stream: Iterator[int]) -> NDArray[np.generic]:

@@ -63,7 +63,6 @@ def benchmarks(modules: Mapping[str, bytes], spec: KernelSpec) -> Benchmarks:
     """Instructions an element of the first output, at the sizes of ``spec.bench``, on known-answer inputs."""
     sized = _at_bench(spec)
     inputs = known_answer_.inputs(sized)
-    output = spec.outputs[0].shapes[0]
-    elements = math.prod(dim.value(sized.test.symbols) for dim in output)
+    elements = math.prod(spec.outputs[0].sizes(sized.test.symbols))
     counts = {flavour: run_counted(module, sized, inputs) for flavour, module in modules.items()}
     return Benchmarks(elements, {flavour: round(count / elements, 3) for flavour, count in counts.items()})

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from host import boards, firmware
+from host.bench import arguments_of
 from host.board import Board
-from host.errors import NoSuchKernel, UsageError
+from host.errors import UsageError
 from host.firmware_sizes import placed_sections
 from host.firmware_variants import VARIANTS
 from host.pack import Pack, body_offsets, decode_image
@@ -96,22 +97,15 @@ def run_profile(board: Board, counted: Path, pack: Pack, kernel: str, calls: int
     ``reference``: the firmware's own implementation instead. Raises NoSuchKernel, NoPack, and UsageError when the board
     runs another pack, or firmware that was not built here.
     """
-    if kernel not in pack.kernels:
-        raise NoSuchKernel(f"{pack.name} {pack.version} has no kernel {kernel!r}; it has {', '.join(pack.kernels)}")
+    spec = pack.kernel(kernel).spec
     status = board.require_pack(pack)
     symbols = _symbols(status, pack)
-    spec = pack.kernels[kernel]
     sizes = spec.bench or spec.test.symbols
-    arguments = [
-        (tuple(dim.value(sizes) for dim in tensor.shapes[0]), tensor.dtype.name)
-        for tensor in spec.arguments
-        if not tensor.optional
-    ]
     counted.unlink(missing_ok=True)
     board.exec(_AGENT.read_text())
-    last_call = board.eval(f"profile({kernel!r}, {arguments}, {reference}, {calls})", _TIMEOUT)
+    last_call = board.eval(f"profile({kernel!r}, {arguments_of(spec, sizes)}, {reference}, {calls})", _TIMEOUT)
     data = json.loads(counted.read_text())
-    elements = math.prod(dim.value(sizes) for dim in spec.outputs[0].shapes[0])
+    elements = math.prod(spec.outputs[0].sizes(sizes))
     functions, stacks = _named(data["samples"], symbols)
     return Profile(kernel, calls, elements, data["cycles"], last_call, functions, stacks)
 

@@ -54,6 +54,13 @@ def test_bench_measures_every_kernel_and_puts_the_pack_back(cli: RunHost, emulat
     assert {**after, "slot": None} == {**before, "slot": None}
 
 
+def test_bench_on_an_emulated_board_by_name_takes_one_of_its_kind(cli: RunHost, emulated_bench: EmulatedBoard) -> None:
+    """It would start another one than the one named; that one is in use here already."""
+    finished = cli("bench", "--port", "emu:rpi_pico:left", "--json")
+    assert (finished.returncode, json.loads(finished.stdout)["error"]) == (4, "DeviceBusy")
+    assert "rpi_pico (bench)" in finished.stdout
+
+
 def test_bench_wants_the_boards_own_pack(board: Board, core_pack: Path, tmp_path: Path) -> None:
     """Another pack could not be put back afterwards."""
     source = tmp_path / "source"
@@ -63,6 +70,17 @@ def test_bench_wants_the_boards_own_pack(board: Board, core_pack: Path, tmp_path
     other = Pack.open(build_pack(source, tmp_path, keys.default_or_create()))
     with pytest.raises(UsageError, match=r"core 1\.0\.0 and not core 1\.0\.1"):
         run_bench(board, other, report=lambda text: None)
+
+
+def test_bench_wants_firmware_whose_sizes_are_known(
+    board: Board, core_pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of another build they would be told for this one; that is found out before anything is measured."""
+    monkeypatch.setenv("HOST_BUILD_DIR", str(tmp_path))
+    measured: list[str] = []
+    with pytest.raises(UsageError, match=f"the board runs build {board.status()['build']}, which is not the one in"):
+        run_bench(board, Pack.open(core_pack), measured.append)
+    assert measured == []
 
 
 def test_bench_under_wasmtime_measures_every_flavour_of_every_kernel(cli: RunHost, core_pack: Path) -> None:
@@ -175,7 +193,7 @@ def test_comparisons_go_from_a_row_to_all_of_the_kernels_memory(kernel_id: str) 
     counts = [bench_wasmtime.elements(sized) for sized in sizes]
     assert counts == sorted(counts) and counts[0] == 1024
     tensors = sizes[-1].tensors
-    filled = sum(tensor.dtype.nbytes(bench_wasmtime.shape(tensor, sizes[-1])) for tensor in tensors)
+    filled = sum(tensor.dtype.nbytes(tensor.sizes(sizes[-1].test.symbols)) for tensor in tensors)
     assert 0.7 * spec.limits.max_memory_pages * PAGE < filled < spec.limits.max_memory_pages * PAGE
 
 

@@ -120,7 +120,7 @@ def _measured_port(output: Output, pack: Pack, port: str, stack: ExitStack) -> s
     if not port.startswith(ports.EMULATED):
         output.note("native C where the firmware has it; of every kernel with: host build --bench")
         return port
-    name = port.removeprefix(ports.EMULATED)
+    name, _ = ports.emulated_instance(port)
     output.note(f"starting an emulated {name} with firmware of the bench variant")
     return str(stack.enter_context(bench_board(name, pack)).wait_for_port())
 
@@ -197,7 +197,6 @@ def profile(
 
     Cycles are counted, not sampled. MicroPython on the board starts anew.
     """
-    from host import ports
     from host import profile as profiler
     from host.board import connect
     from host.pack import Pack

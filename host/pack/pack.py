@@ -78,7 +78,8 @@ class Pack:
         for kernel in self.manifest.kernels:
             if kernel.spec.id == kernel_id:
                 return kernel
-        raise NoSuchKernel(f"no kernel {kernel_id!r} in {self.name}; its kernels: {', '.join(self.kernels)}")
+        known = ", ".join(self.kernels)
+        raise NoSuchKernel(f"no kernel {kernel_id!r} in {self.name} {self.version}; its kernels: {known}")
 
     def wasm(self, kernel_id: str, flavour: str = PORTABLE) -> bytes:
         """A kernel's module in a flavour that it has. Raises NoSuchKernel."""

@@ -114,6 +114,10 @@ class Tensor:
     optional: bool = False
     inout: bool = False
 
+    def sizes(self, symbols: Mapping[str, int], alternative: int = 0) -> tuple[int, ...]:
+        """The shape, in elements, where every symbol has the value given."""
+        return tuple(dim.value(symbols) for dim in self.shapes[alternative])
+
 
 @dataclass(frozen=True)
 class Param:
