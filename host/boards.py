@@ -82,6 +82,11 @@ class Uf2:
     board_id: str
 
 
+RESETS_BEFORE = ("default-reset", "usb-reset", "no-reset")
+RESETS_AFTER = ("hard-reset", "watchdog-reset", "no-reset")
+"""How esptool can reset a chip: into its boot ROM, and afterwards."""
+
+
 @dataclass(frozen=True)
 class Esptool:
     """A boot ROM that esptool talks to, over the serial port.

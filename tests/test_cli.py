@@ -99,6 +99,13 @@ def test_completion_scripts_exist_for_the_common_shells(cli: RunHost, shell: str
     assert "_HOST_COMPLETE" in cli("completion", shell).stdout
 
 
+def test_help_and_completion_do_not_wait_for_numpy() -> None:
+    """A shell asks at every press of the Tab key."""
+    code = "import sys, host.cli; print({'numpy', 'wasmtime', 'host.pack', 'host.board'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
 def test_names_complete(cli: RunHost) -> None:
     completed = cli(_HOST_COMPLETE="bash_complete", COMP_WORDS="host build rp", COMP_CWORD="2")
     assert "rpi_pico" in completed.stdout

@@ -11,6 +11,6 @@ import rich_click as click
 @click.command_panel("Start here", commands=["doctor", "boards", "devices", "completion"])
 @click.command_panel("Firmware", commands=["build", "emulate", "flash"])
 @click.command_panel("Kernel packs", commands=["key", "pack", "push", "confirm", "rollback"])
-@click.command_panel("On a board", commands=["status", "repl", "run", "check", "bench"])
+@click.command_panel("On a board", commands=["status", "repl", "run", "check", "bench", "profile"])
 def host() -> None:
     """Build, sign, flash and prove WebAssembly compute kernels for microcontrollers."""

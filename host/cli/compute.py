@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import rich_click as click
 from rich.console import RenderableType
 
@@ -17,13 +16,14 @@ from host.cli.app import host
 from host.cli.options import command, pack_option, port_option
 from host.cli.output import Output, facts, table
 from host.cli.packs import current_source, default_pack
-from host.errors import NoSuchKernel, UsageError
-from host.pack.spec import KernelSpec, Param
-from host.shapes import array_shape, solve
+from host.errors import UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from host.check import Report
     from host.pack import Pack
+    from host.pack.spec import KernelSpec, Param
 
 _SHOWN = 8  # elements of a result that a person sees
 
@@ -62,15 +62,14 @@ def run(
 
     host run core-1.0.0.kpack rope_f32 --random 1,16,4,32 --param theta=500000 --output y.npy
     """
+    import numpy as np
+
     from host.pack import Pack
+    from host.shapes import solve
 
     path, kernel = _pack_and_kernel(words, pack)
     opened = Pack.open(path)
-    if kernel not in opened.kernels:
-        raise NoSuchKernel(
-            f"{opened.name} {opened.version} has no kernel {kernel!r}; it has {', '.join(opened.kernels)}"
-        )
-    spec = opened.kernels[kernel]
+    spec = opened.kernel(kernel).spec
     inputs = _inputs(spec, files, shapes, np.random.default_rng(seed))
     values = dict(_param(spec, text) for text in params)
     try:
@@ -118,6 +117,8 @@ def _inputs(
     spec: KernelSpec, files: Sequence[str], shapes: Sequence[str], random: np.random.Generator
 ) -> dict[str, np.ndarray | None]:
     """The kernel's inputs by name: named ones first, then files and shapes, in order, for those that have none yet."""
+    from host.shapes import array_shape
+
     found: dict[str, np.ndarray | None] = {tensor.name: None for tensor in spec.inputs}
     dtypes = {tensor.name: tensor.dtype for tensor in spec.inputs}
     given = [(text, True) for text in files] + [(text, False) for text in shapes]
@@ -137,6 +138,8 @@ def _inputs(
 
 
 def _load(path: str) -> np.ndarray:
+    import numpy as np
+
     try:
         array: np.ndarray = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
@@ -153,6 +156,8 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 def _random(dtype: str, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
     """Standard normal numbers, or any of the values that an integer type has."""
+    import numpy as np
+
     kind = np.dtype(dtype)
     if kind.kind == "f":
         return random.standard_normal(shape).astype(kind)
@@ -273,9 +278,8 @@ def _references_here() -> Path | None:
 
 def _only(pack: Pack, ids: Sequence[str]) -> Pack:
     """``pack`` with nothing but the kernels named; all when none is."""
-    unknown = [kernel for kernel in ids if kernel not in pack.kernels]
-    if unknown:
-        raise NoSuchKernel(f"{pack.name} {pack.version} has no kernel {unknown[0]!r}; it has {', '.join(pack.kernels)}")
+    for kernel in ids:
+        pack.kernel(kernel)
     kept = tuple(kernel for kernel in pack.manifest.kernels if not ids or kernel.spec.id in ids)
     return dataclasses.replace(pack, manifest=dataclasses.replace(pack.manifest, kernels=kept))
 

@@ -6,22 +6,20 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
 from host import boards, ports
-from host import flash as flashing
-from host.board import connect, image_target
-from host.boards import Board, Uf2
+from host.boards import RESETS_AFTER, RESETS_BEFORE, Board, Uf2
 from host.cli.app import host
 from host.cli.options import command, complete_board, load_board, port_option
 from host.cli.output import Output, error_object, facts, table
 from host.cli.packs import default_pack
 from host.errors import HostError, UsageError
-from host.flash import Job, Settings, esp
-from host.flash.esp import DEFAULTS
-from host.flash.uf2 import PERSON_SECONDS
+
+if TYPE_CHECKING:
+    from host.flash import Job
 
 
 @command(host, "devices")
@@ -46,8 +44,8 @@ def devices(output: Output) -> None:
 @click.option("--drive", type=click.Path(file_okay=False, path_type=Path), help="Where the BOOTSEL drive is mounted.")
 @click.option("--baud", type=click.IntRange(min=9600), help="ESP32: speed to write at. Default: the board's.")
 @click.option("--erase", is_flag=True, help="ESP32: erase all of the flash first, with files and packs.")
-@click.option("--before", type=click.Choice(esp.BEFORE), help="ESP32: reset into the boot ROM.")
-@click.option("--after", type=click.Choice(esp.AFTER), help="ESP32: reset afterwards.")
+@click.option("--before", type=click.Choice(RESETS_BEFORE), help="ESP32: reset into the boot ROM.")
+@click.option("--after", type=click.Choice(RESETS_AFTER), help="ESP32: reset afterwards.")
 @click.option("--no-stub", is_flag=True, help="ESP32: by the ROM's own loader, slower.")
 def flash(
     output: Output,
@@ -60,20 +58,22 @@ def flash(
     **settings: Any,
 ) -> int:
     """Put firmware on a board, or on all of them, and check that it runs."""
+    from host.flash import Job, Settings, find_jobs, read_firmware
+
     named = dict(_named_file(text, kind) for text in files)
     chosen = [kind] if kind else []
     how = Settings(**settings, stub=not no_stub)
     if everything:
         if port or drive:
             raise UsageError("--all is every board: it takes no --port and no --drive")
-        return _flash_all(output, flashing.find_jobs(chosen, named, how))
+        return _flash_all(output, find_jobs(chosen, named, how))
     if kind is None:
         raise UsageError("say which kind of board with --board, or --all for every board that is there")
-    if how != DEFAULTS and isinstance(kind.boot, Uf2):
+    if how != Settings() and isinstance(kind.boot, Uf2):
         raise UsageError(f"{kind.name} is not flashed by esptool: no --baud, --erase, --before, --after, --no-stub")
     if drive and not isinstance(kind.boot, Uf2):
         raise UsageError(f"{kind.name} is flashed over its serial port: no --drive")
-    _flash_one(output, Job(kind, flashing.read_firmware(kind, named.get(kind.name)), port, drive, how))
+    _flash_one(output, Job(kind, read_firmware(kind, named.get(kind.name)), port, drive, how))
     return 0
 
 
@@ -90,6 +90,8 @@ def _named_file(text: str, kind: Board | None) -> tuple[str, Path]:
 
 
 def _flash_one(output: Output, job: Job) -> None:
+    from host.flash.uf2 import PERSON_SECONDS
+
     patience = PERSON_SECONDS if sys.stderr.isatty() else 0.0
     with output.progress("writing") as progress:
         status = job.run(output.note, progress, patience)
@@ -97,10 +99,10 @@ def _flash_one(output: Output, job: Job) -> None:
 
 
 def _flash_all(output: Output, jobs: Sequence[Job]) -> int:
+    from host.flash import flash_all
+
     with output.bars() as add:
-        results = flashing.flash_all(
-            jobs, lambda job, text: output.note(f"{job.place}: {text}"), lambda job: add(job.place)
-        )
+        results = flash_all(jobs, lambda job, text: output.note(f"{job.place}: {text}"), lambda job: add(job.place))
     told = [
         {"place": job.place, **_flashed(job, result.status), **_failed(result.error)}
         for job, result in zip(jobs, results, strict=True)
@@ -145,6 +147,7 @@ def push(output: Output, pack: Path | None, port: str | None, confirm: bool) -> 
     """Install a pack on a board, without a restart. PACK: a folder or archive; default: this folder's, else the
     project's.
     """
+    from host.board import connect, image_target
     from host.compatibility import check_wamr
     from host.pack import Pack
 
@@ -166,6 +169,8 @@ def push(output: Output, pack: Path | None, port: str | None, confirm: bool) -> 
 @port_option
 def confirm(output: Output, port: str | None) -> None:
     """Keep the pack that a board has on trial."""
+    from host.board import connect
+
     with connect(port) as link:
         active = link.confirm()
     output.result({"pack": active}, f"Confirmed: {_title(active)}")
@@ -175,6 +180,8 @@ def confirm(output: Output, port: str | None) -> None:
 @port_option
 def rollback(output: Output, port: str | None) -> None:
     """Make the pack before the active one active again, within 300 s after it was replaced."""
+    from host.board import connect
+
     with connect(port) as link:
         active = link.rollback()
     output.result({"pack": active}, f"Active: {_title(active)}")
@@ -184,6 +191,8 @@ def rollback(output: Output, port: str | None) -> None:
 @port_option
 def status(output: Output, port: str | None) -> None:
     """Show what a board runs: firmware, pack, memory, faults."""
+    from host.board import connect
+
     with connect(port) as link:
         found = link.status()
         packs = link.packs()

@@ -25,8 +25,6 @@ from host.flash.firmware import Firmware
 from host.flash.uf2 import Report
 from host.link import why_not
 
-BEFORE = ("default-reset", "usb-reset", "no-reset")
-AFTER = ("hard-reset", "watchdog-reset", "no-reset")
 BUTTONS = "hold BOOT, press and release RESET (or EN), release BOOT"
 
 _CONNECTED = re.compile(r"^Connected to (\S+) on ", re.MULTILINE)
@@ -42,9 +40,9 @@ _STAGES = {"Erasing flash": "erasing", "Verifying written data": "verifying"}
 class Settings:
     """How esptool is to go about it.
 
-    ``baud``: speed to write at, default the board's. ``before`` and ``after``: how the chip is reset, of BEFORE and
-    AFTER, default by the lines DTR and RTS. ``erase``: all of the flash, with files and packs, not only what is
-    written. ``stub``: by esptool's own loader, which is faster than the ROM's.
+    ``baud``: speed to write at, default the board's. ``before`` and ``after``: how the chip is reset, of host.boards'
+    RESETS_BEFORE and RESETS_AFTER, default by the lines DTR and RTS. ``erase``: all of the flash, with files and packs,
+    not only what is written. ``stub``: by esptool's own loader, which is faster than the ROM's.
     """
 
     baud: int | None = None
