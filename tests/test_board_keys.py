@@ -17,7 +17,7 @@ import vectors
 from host import boards, errors, flash, pack
 from host.board import Board, connect
 from host.emulator import EmulatedBoard
-from host.flash import Firmware
+from host.flash import Firmware, uf2
 from host.pack import keys, keyset_image
 from host.pack.image import decode_image, encode_image
 from host.pack.keys import KeyPair, Trust
@@ -139,9 +139,9 @@ def test_a_key_set_comes_from_the_boards_filesystem_too(emulated: EmulatedBoard)
             board.exec("kern.install_keys(5)")
 
 
-def with_key_set(uf2: bytes, image: bytes) -> bytes:
+def with_key_set(firmware: bytes, image: bytes) -> bytes:
     """The firmware with another key set of the same size built in."""
-    blocks = [bytearray(uf2[at : at + 512]) for at in range(0, len(uf2), 512)]
+    blocks = [bytearray(firmware[at : at + 512]) for at in range(0, len(firmware), 512)]
     sizes = [struct.unpack_from("<I", block, 16)[0] for block in blocks]
     data = b"".join(bytes(block[32 : 32 + size]) for block, size in zip(blocks, sizes, strict=True))
     at = data.index(keyset_image.MAGIC + struct.pack("<HH", keyset_image.FORMAT_VERSION, keyset_image.HEADER.size))
@@ -160,8 +160,8 @@ def test_firmware_with_a_later_key_set_counts_but_brings_no_revoked_key_back(
     def flash_with(image: bytes) -> None:
         path = tmp_path / "other.uf2"
         path.write_bytes(with_key_set(firmware_uf2.read_bytes(), image))
-        with flash.target(PICO, "emu:rpi_pico") as target:
-            flash.flash(PICO, Firmware(path, current.build, current.version), target, report=lambda text: None)
+        with uf2.target(PICO, "emu:rpi_pico") as target:
+            uf2.flash(PICO, Firmware(path, current.build, current.version), target, report=lambda text: None)
 
     with connected(emulated) as board:
         board.install_keys(key_set(5, [NEW], [old, NEW], revoked=[old]))
