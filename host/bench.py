@@ -31,7 +31,6 @@ _AGENT = Path(__file__).with_name("bench_agent.py.txt")
 _FORMULAS = Path(__file__).with_name("bench_formulas.py.txt")
 _CALLS = 1000
 _TIMEOUT = 120.0
-_START = 30.0
 _EMPTY = ("empty", "other")
 """Kernels that do nothing. Of two, each has to be put in place when the other one was called."""
 _EMPTY_C = """\
@@ -194,8 +193,7 @@ def bench_board(name: str, pack: Pack) -> Iterator[EmulatedBoard]:
         tempfile.TemporaryDirectory() as folder,
         EmulatedBoard(name, flash=Path(folder) / "flash.bin", instance="bench") as emulated,
     ):
-        (emulated.wait_for_bootsel(_START) / built.uf2.name).write_bytes(built.uf2.read_bytes())
-        with connect(str(emulated.wait_for_port(_START))) as board:
+        with connect(emulated.program(built.uf2)) as board:
             board.install(pack.image(facts.wamrc.target_id))
         yield emulated
 

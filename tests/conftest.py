@@ -65,9 +65,7 @@ def emulated_board(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOST_STATE_DIR", str(folder))
         with EmulatedBoard("rpi_pico", flash=folder / "flash.bin") as emulated:
-            drive = emulated.wait_for_bootsel(30)
-            (drive / "firmware.uf2").write_bytes(firmware_uf2.read_bytes())
-            with connect(str(emulated.wait_for_port(30))) as board:
+            with connect(emulated.program(firmware_uf2)) as board:
                 board.install(pack.Pack.open(core_pack).image("thumbv6m-soft"))
             yield emulated
 

@@ -35,10 +35,9 @@ def flashed(firmware_uf2: Path, core_pack: Path, tmp_path_factory: pytest.TempPa
     folder = tmp_path_factory.mktemp("flashed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOST_STATE_DIR", str(folder))
-        with EmulatedBoard("rpi_pico", flash=folder / "flash.bin") as emulated:
-            (emulated.wait_for_bootsel(30) / "firmware.uf2").write_bytes(firmware_uf2.read_bytes())
-            with connect(str(emulated.wait_for_port(30))) as board:
-                board.install(image_by(keys.default_or_create(), core_pack))
+        emulated = EmulatedBoard("rpi_pico", flash=folder / "flash.bin")
+        with emulated, connect(emulated.program(firmware_uf2)) as board:
+            board.install(image_by(keys.default_or_create(), core_pack))
     return folder / "flash.bin"
 
 

@@ -66,9 +66,7 @@ def debug_port(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOST_STATE_DIR", str(folder))
         with EmulatedBoard("rpi_pico", flash=folder / "flash.bin") as emulated:
-            drive = emulated.wait_for_bootsel(30)
-            (drive / "firmware.uf2").write_bytes(debug_firmware.uf2.read_bytes())
-            yield emulated, str(emulated.wait_for_port(30))
+            yield emulated, emulated.program(debug_firmware.uf2)
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ def flashed(firmware_uf2: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOST_STATE_DIR", str(folder))
         with EmulatedBoard(flash=folder / "flash.bin", realtime=False) as board:
-            shutil.copyfile(firmware_uf2, board.wait_for_bootsel() / "firmware.uf2")
+            board.program(firmware_uf2)
             run(board, "import os; print(os.statvfs('/')[0])")
     return folder / "flash.bin"
 

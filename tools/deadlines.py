@@ -49,17 +49,15 @@ def run(count: int, seed: int) -> deadlines.Outcome:
     uf2 = firmware.build_firmware(board, keyset.current()).uf2
     with tempfile.TemporaryDirectory() as folder:
         faults = pack.Pack.open(pack.build_pack(project.root() / "tests" / "faults", Path(folder), key))
-        flash = Path(folder) / "flash.bin"
-        with EmulatedBoard(BOARD, flash=flash, instance="deadlines") as emulated:
-            (emulated.wait_for_bootsel() / uf2.name).write_bytes(uf2.read_bytes())
-            with connect(str(emulated.wait_for_port())) as link:
-                link.install(faults.image(board.wamrc.target_id))
-                began = time.monotonic()
+        emulated = EmulatedBoard(BOARD, flash=Path(folder) / "flash.bin", instance="deadlines")
+        with emulated, connect(emulated.program(uf2)) as link:
+            link.install(faults.image(board.wamrc.target_id))
+            began = time.monotonic()
 
-                def report(done: int) -> None:
-                    print(f"{done} of {count} after {time.monotonic() - began:.0f} s", flush=True)
+            def report(done: int) -> None:
+                print(f"{done} of {count} after {time.monotonic() - began:.0f} s", flush=True)
 
-                return deadlines.run(emulated, link, count, seed, report)
+            return deadlines.run(emulated, link, count, seed, report)
 
 
 if __name__ == "__main__":

@@ -351,9 +351,8 @@ def run(minutes: float, seed: int, note: Callable[[str], None]) -> dict[str, Any
         folder = Path(name)
         uf2, packs = build(folder / "packs", seed)
         with EmulatedBoard(BOARD, flash=folder / "flash.bin", instance=f"soak-{seed}") as emulated:
-            (emulated.wait_for_bootsel(30) / "firmware.uf2").write_bytes(uf2.read_bytes())
             first = next(iter(packs))
-            link = connect(str(emulated.wait_for_port(60)))
+            link = connect(emulated.program(uf2, 60))
             link.install(packs[first].image)
             soak = Soak(emulated, packs, random.Random(seed), Model(first), link)
             try:

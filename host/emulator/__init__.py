@@ -1,8 +1,7 @@
 """Emulated boards: a Raspberry Pi Pico that programs talk to as to a real one, and ESP32s that can be flashed.
 
     with EmulatedBoard("rpi_pico") as board:      # or `host emulate rpi_pico` in another terminal
-        (board.wait_for_bootsel() / "firmware.uf2").write_bytes(uf2)
-        serial.Serial(str(board.wait_for_port()))
+        serial.Serial(board.program(uf2))
 
 docs/emulator.md says what is emulated and how well.
 """

@@ -59,6 +59,15 @@ class Running:
         """``bootsel_dir``, as soon as it exists. Raises DeviceTimeout after ``timeout`` seconds."""
         return self._wait(self.bootsel_dir, self.bootsel_dir.is_dir, timeout, "BOOTSEL drive")
 
+    def program(self, uf2: Path, timeout: float = 30.0) -> str:
+        """Flash a board in BOOTSEL and return the path of its serial port, as soon as that exists.
+
+        Raises DeviceTimeout when the drive or the port is not there after ``timeout`` seconds each.
+        """
+        drive = self.wait_for_bootsel(timeout)
+        (drive / uf2.name).write_bytes(uf2.read_bytes())
+        return str(self.wait_for_port(timeout))
+
     def _has_port(self) -> bool:
         return self.port.exists()
 
