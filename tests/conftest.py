@@ -7,6 +7,7 @@ stays in ``build/test`` and is reused while its inputs do not change.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ os.environ["HOST_CONFIG_DIR"] = str(TEST_BUILD / "config")
 os.environ["HOST_STATE_DIR"] = str(TEST_BUILD / "state")
 os.environ.pop("HOST_PORT", None)
 
+# What a shell starts in the background ignores SIGINT, and so would its children, some of which tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from host import bench, boards, firmware, pack  # noqa: E402
 from host.board import Board, connect  # noqa: E402
 from host.emulator import EmulatedBoard  # noqa: E402
