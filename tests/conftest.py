@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,9 @@ os.environ["HOST_BUILD_DIR"] = str(TEST_BUILD)
 os.environ["HOST_CONFIG_DIR"] = str(TEST_BUILD / "config")
 os.environ["HOST_STATE_DIR"] = str(TEST_BUILD / "state")
 os.environ.pop("HOST_PORT", None)
-
 # What a shell starts in the background ignores SIGINT, and so would its children, some of which tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
 from host import bench, boards, firmware, pack  # noqa: E402
 from host.board import Board, connect  # noqa: E402
 from host.emulator import EmulatedBoard  # noqa: E402
@@ -74,10 +75,16 @@ def emulated_board(
 
 
 @pytest.fixture(scope="session")
-def emulated_bench(core_pack: Path) -> Iterator[EmulatedBoard]:
-    """An emulated Pico whose firmware has native references of all kernels, with the core pack installed."""
+def emulated_bench(core_pack: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedBoard]:
+    """An emulated Pico whose firmware has native references of all kernels, with the core pack installed.
+
+    Its state folder, which it keeps from when it is made, is no other test's: it is not among the boards they find.
+    """
     keys.default_or_create()
-    with bench.bench_board("rpi_pico", pack.Pack.open(core_pack)) as emulated:
+    with ExitStack() as running:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("HOST_STATE_DIR", str(tmp_path_factory.mktemp("bench")))
+            emulated = running.enter_context(bench.bench_board("rpi_pico", pack.Pack.open(core_pack)))
         yield emulated
 
 
