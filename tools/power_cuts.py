@@ -20,7 +20,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -29,12 +29,12 @@ from host.board import Board, connect
 from host.emulator import EmulatedBoard
 from host.errors import CheckFailed, DowngradeRefused, HostError, NoDevice
 from host.pack import keys, keyset
-from host.pack.image import decode_image, encode_image
+
+sys.path.insert(0, str(project.root() / "tests"))
+from installing import Slots, save, slots, small
 
 Outcome = Literal["undone", "half", "done"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
-Slots = dict[str, str]
-"""State and version of what is in the slots."""
 
 VERSIONS = {"1.0.0": 1, "2.0.0": 1, "3.0.0": 2, "4.0.0": 2, "5.0.0": 2}
 """Security counter of each pack; they lie in the board's filesystem as /<version>."""
@@ -84,14 +84,11 @@ class Bench:
         """Flash it, put the packs into its filesystem and install two of them."""
         self._saved = folder / "saved.bin"
         self.emulated = EmulatedBoard("rpi_pico", folder / "flash.bin", "power_cuts", realtime=False)
-        with self.emulated:
-            shutil.copyfile(uf2, self.emulated.wait_for_bootsel() / "firmware.uf2")
-            with self.connect() as board:
-                board.exec("import kern")
-                for version, counter in VERSIONS.items():
-                    _save(board, f"/{version}", _small(image, version, counter))
-                board.exec("kern.install('/1.0.0'); kern.install('/2.0.0')", 60)
-                self._answer = board.eval(_CALL)
+        with self.emulated, connect(self.emulated.program(uf2)) as board:
+            for version, counter in VERSIONS.items():
+                save(board, small(image, pack_version=version, security_counter=counter), f"/{version}")
+            board.exec("kern.install('/1.0.0'); kern.install('/2.0.0')", 60)
+            self._answer = board.eval(_CALL)
         shutil.copyfile(self.emulated.flash, self._saved)
         self.operations = {name: self._count(change) for name, change in CHANGES.items()}
         self.next_operations = self._count(Change("", "kern.install('/4.0.0')", ()))
@@ -128,7 +125,7 @@ class Bench:
     def _check_alive(self, allowed: Sequence[Slots]) -> Slots:
         with self.connect() as board:
             board.exec("import kern")
-            found = {slot["state"]: str(slot.get("version", slot.get("error"))) for slot in board.packs()}
+            found = slots(board)
             if found not in allowed:
                 raise CheckFailed(f"the board has {found}, expected one of {list(allowed)}")
             if (answer := board.eval(_CALL)) != self._answer:
@@ -165,21 +162,6 @@ class Bench:
 
 
 _CALL = "kern.run('rmsnorm_f32', [[3.0, 4.0]], [1.0, 1.0]).tolist()"
-
-
-def _small(image: bytes, version: str, counter: int) -> bytes:
-    """An image of one kernel."""
-    decoded = decode_image(image)
-    kernels = tuple(kernel for kernel in decoded.kernels if kernel.spec.id == "rmsnorm_f32")
-    changed = replace(decoded, pack_version=version, security_counter=counter, kernels=kernels)
-    return encode_image(changed, keys.default_or_create())
-
-
-def _save(board: Board, path: str, data: bytes) -> None:
-    board.exec(f"f = open({path!r}, 'wb')")
-    for at in range(0, len(data), 512):
-        board.exec(f"f.write({data[at : at + 512]!r})")
-    board.exec("f.close()")
 
 
 def every_cut(operations: int) -> Iterator[Cut]:
