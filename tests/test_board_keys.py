@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shutil
 import struct
-import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import vectors
+from conftest import RunHost
 
 from host import boards, errors, flash, pack
 from host.board import Board, connect
@@ -23,7 +23,6 @@ from host.pack.image import decode_image, encode_image
 from host.pack.keys import KeyPair, Trust
 from host.pack.keyset import KeySet
 
-RunHost = Callable[..., "subprocess.CompletedProcess[str]"]
 PICO = boards.load("rpi_pico")
 X = np.arange(8, dtype="<f4").reshape(1, 2, 1, 4)
 NEW, STRANGER = vectors.KEYS["second"], vectors.KEYS["stranger"]

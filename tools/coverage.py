@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Branch coverage of what stands between bytes from outside and the board: gate.c, image.c, keyset.c, store.c.
 
 Each is compiled for the PC and gets the shared vectors of tests/vectors, or the power cuts of tests/c/store_check.c. A

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Let deadlines come due at any instruction of an emulated Pico; tests/deadlines.py says how.
 
 Run it with .venv/bin/python. Exit code 0: every result was right, and the board is well; 1: not.

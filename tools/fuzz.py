@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Fuzz the board's decoders and gate (image.c, gate.c, keyset.c, layout.c) under AddressSanitizer and UBSan.
 
 libFuzzer mutates board images and key sets, starting from those of tests/vectors and what earlier runs found. Run it

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Write the tables of docs/kernels.md and its chart from kernels_aot/pack.toml and the bench.
 
 .venv/bin/python tools/kernel_table.py                        # kernels

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Cut an emulated Pico's power at flash operations of every change of its packs, and see that it goes on from there.
 
 Each change (install, trial, confirm, rollback, release) is cut at its first flash operation, at its second, and so on,

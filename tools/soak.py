@@ -1,6 +1,6 @@
 """Soak the emulated Pico: an hour of its time with random calls, faults, installations, resets and power cuts.
 
-    tools/soak.py [--minutes 60] [--seed 1] [--json]
+    .venv/bin/python tools/soak.py [--minutes 60] [--seed 1] [--json]
 
 Every call's result must be what Wasmtime gives, every fault the one that its kernel is made for, and after every
 step the board's packs must be what a model of the rules in docs/firmware.md says. Now and then, and at the end, the
@@ -24,6 +24,7 @@ import numpy as np
 
 from host import boards, errors, firmware, pack, project
 from host.board import Board, connect
+from host.check import compare
 from host.check_cases import cases
 from host.emulator import EmulatedBoard
 from host.errors import HostError, KernelError
@@ -301,10 +302,7 @@ def same(got: np.ndarray | str, expected: np.ndarray | str) -> bool:
         return isinstance(got, str) and isinstance(expected, str) and got == expected
     if (got.shape, got.dtype) != (expected.shape, expected.dtype):
         return False
-    different = got.view(f"u{got.itemsize}") != expected.view(f"u{got.itemsize}")
-    if got.dtype.kind == "f":
-        different &= ~(np.isnan(got) & np.isnan(expected))
-    return not different.any()
+    return not compare(got, expected).any()
 
 
 def core_calls(opened: pack.Pack, seed: int) -> tuple[Call, ...]:
@@ -324,7 +322,7 @@ def core_calls(opened: pack.Pack, seed: int) -> tuple[Call, ...]:
 
 
 def fault_calls() -> tuple[Call, ...]:
-    """Calls of the faulty kernels, each followed by whether it is to go well."""
+    """Calls of the faulty kernels, each with the error that it ends with, or its input, which it then copies."""
     x = np.array([5, 6, 7, 8], "<i4")
     return tuple(
         Call(kernel, (x,), {"arg": arg}, x if error is None else error) for (kernel, arg), error in FAULTS.items()
@@ -397,7 +395,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         result = run(arguments.minutes, arguments.seed, lambda text: print(text, file=sys.stderr, flush=True))
-    except Wrong as error:
+    except (Wrong, HostError) as error:
         print(f"seed {arguments.seed}: {error}", file=sys.stderr)
         return 1
     if arguments.json:

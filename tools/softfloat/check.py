@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Prove the soft-float routines against this machine's floats, bit for bit (docs/softfloat.md).
 
 .venv/bin/python tools/softfloat/check.py            # about half a minute

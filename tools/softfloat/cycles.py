@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Measure the soft-float routines and libgcc's on the emulated Pico and write the table of docs/softfloat.md.
 
 .venv/bin/python tools/softfloat/cycles.py           # writes the table
