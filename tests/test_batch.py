@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from deadlines import PERIODIC
+from deadline_rounds import PERIODIC
 
 from host import errors, pack
 from host.board import Board

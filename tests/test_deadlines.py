@@ -6,7 +6,7 @@ import random
 import time
 import zlib
 
-import deadlines
+import deadline_rounds
 import pytest
 
 from host.board import Board
@@ -47,7 +47,7 @@ def assert_in_time(took: list[int | None]) -> None:
 def test_three_thousand_deadlines_at_any_instruction_spoil_nothing(
     emulated_board: EmulatedBoard, faulty: Board
 ) -> None:
-    outcome = deadlines.run(emulated_board, faulty, 3000, seed=20)
+    outcome = deadline_rounds.run(emulated_board, faulty, 3000, seed=20)
     assert outcome.wrong == 0
     assert outcome.deadlines >= 3000
     assert outcome.inside_runtime > 300
@@ -109,7 +109,7 @@ def test_ctrl_c_at_any_time_in_kernels_arrives_and_spoils_nothing(repl: Board) -
 
 
 def test_deadline_holds_under_interrupts_and_callbacks_of_the_user(repl: Board) -> None:
-    repl.exec(deadlines.PERIODIC)
+    repl.exec(deadline_rounds.PERIODIC)
     repl.exec(
         "hard = soft = 0\n"
         "def on_hard(timer):\n global hard\n hard += 1\n"

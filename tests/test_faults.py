@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deadlines import PERIODIC
+from deadline_rounds import PERIODIC
 
 from host import errors, pack
 from host.board import Board

@@ -1,4 +1,4 @@
-"""Let deadlines come due at any instruction of an emulated Pico; tests/deadlines.py says how.
+"""Let deadlines come due at any instruction of an emulated Pico; tests/deadline_rounds.py says how.
 
 Run it with .venv/bin/python. Exit code 0: every result was right, and the board is well; 1: not.
 """
@@ -18,7 +18,7 @@ from host.errors import HostError
 from host.pack import keys, keyset
 
 sys.path.insert(0, str(project.root() / "tests"))
-import deadlines
+import deadline_rounds
 
 BOARD = "rpi_pico"
 
@@ -41,7 +41,7 @@ def main() -> int:
     return 1 if outcome.wrong else 0
 
 
-def run(count: int, seed: int) -> deadlines.Outcome:
+def run(count: int, seed: int) -> deadline_rounds.Outcome:
     """Do it on a board of its own."""
     board = boards.load(BOARD)
     key = keys.default_or_create()
@@ -56,7 +56,7 @@ def run(count: int, seed: int) -> deadlines.Outcome:
             def report(done: int) -> None:
                 print(f"{done} of {count} after {time.monotonic() - began:.0f} s", flush=True)
 
-            return deadlines.run(emulated, link, count, seed, report)
+            return deadline_rounds.run(emulated, link, count, seed, report)
 
 
 if __name__ == "__main__":
