@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from host import boards, firmware_files, parts, project
-from host.errors import BuildError, HostError
+from host import project
+from host.errors import HostError
 
 sys.path.insert(0, str(project.root() / "tests"))
 import vectors
+from c_parts import CRYPTO, HARNESS, KERN, LLVM, includes, run, third_party, write_headers
 
-LLVM = "22"
 LEAST = 95.0
-KERN = project.root() / "firmware" / "kern"
-HARNESS = project.root() / "tests" / "c"
-CRYPTO = ("ed25519.c", "sha256.c")
 
 
 @dataclass(frozen=True)
@@ -50,43 +46,23 @@ def programs() -> list[Program]:
 
 def measure(folder: Path) -> dict[str, tuple[int, int]]:
     """Branches taken and branches in all, of each file. Raises BuildError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "kern_errors.h").write_text(firmware_files.errors_header())
-    (folder / "kern_dtypes.h").write_text(firmware_files.dtypes_header())
-    (folder / "kern_board.h").write_text(firmware_files.board_header(boards.load("rpi_pico"), "0.1.0"))
-    source = parts.path("monocypher") / "src" / "monocypher.c"
-    (folder / "monocypher.c").write_text(firmware_files.monocypher(source))
+    write_headers(folder)
     return {name: count for program in programs() for name, count in _measure(program, folder).items()}
 
 
 def _measure(program: Program, folder: Path) -> dict[str, tuple[int, int]]:
-    monocypher = parts.path("monocypher") / "src"
-    includes = [f"-I{path}" for path in (KERN, folder, KERN / "crypto", monocypher, monocypher / "optional")]
     instrument = ["-std=c11", "-O1", "-fprofile-instr-generate", "-fcoverage-mapping"]
-    sources = [HARNESS / f"{program.name}.c", *(KERN / name for name in program.sources)]
-    if "ed25519.c" in program.sources:
-        sources.append(monocypher / "optional" / "monocypher-ed25519.c")
+    ours = [HARNESS / f"{program.name}.c", *(KERN / name for name in program.sources)]
+    sources = [*ours, *third_party(program.sources)]
     executable, raw, merged = (folder / f"{program.name}{suffix}" for suffix in ("", ".raw", ".profile"))
-    _run([f"clang-{LLVM}", *instrument, *includes, *sources, "-o", executable])
-    _run([executable], program.data, LLVM_PROFILE_FILE=str(raw))
-    _run([f"llvm-profdata-{LLVM}", "merge", raw, "-o", merged])
+    run([f"clang-{LLVM}", *instrument, *includes(folder), *sources, "-o", executable])
+    run([executable], program.data, LLVM_PROFILE_FILE=str(raw))
+    run([f"llvm-profdata-{LLVM}", "merge", raw, "-o", merged])
     files = [KERN / name for name in program.covers]
-    told = _run([f"llvm-cov-{LLVM}", "export", "-summary-only", executable, f"-instr-profile={merged}", *files])
-    found = {Path(file["filename"]).name: file["summary"]["branches"] for file in json.loads(told)["data"][0]["files"]}
+    export = [f"llvm-cov-{LLVM}", "export", "-summary-only", executable, f"-instr-profile={merged}", *files]
+    told = json.loads(run(export).stdout)
+    found = {Path(file["filename"]).name: file["summary"]["branches"] for file in told["data"][0]["files"]}
     return {name: (found[name]["covered"], found[name]["count"]) for name in program.covers}
-
-
-def _run(command: Sequence[str | Path], data: bytes = b"", **environment: str) -> bytes:
-    try:
-        result = subprocess.run(
-            [str(word) for word in command], input=data, env=environment or None, capture_output=True, check=False
-        )
-    except FileNotFoundError as error:
-        raise BuildError(f"{command[0]} is not there; tools/setup.sh installs it") from error
-    if result.returncode != 0:
-        text = (result.stdout + result.stderr).decode(errors="replace")
-        raise BuildError(f"{Path(command[0]).name} ended with {result.returncode}:\n{text[-3000:]}")
-    return result.stdout
 
 
 def main() -> int:

@@ -17,18 +17,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from host import firmware_files, project
+from host import project
 from host.errors import BuildError, HostError
 from host.pack import keyset_image
 from host.pack.image import version_number
 
 sys.path.insert(0, str(project.root() / "tests"))
 import vectors
+from c_parts import HARNESS, KERN, LLVM, SANITIZE, includes, run, write_headers
 
-LLVM = "22"
-HARNESS = project.root() / "tests" / "c"
 SOURCES = ("image.c", "gate.c", "keyset.c", "layout.c")
-SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 COVERAGE = ("-fprofile-instr-generate", "-fcoverage-mapping")
 
 
@@ -52,16 +50,14 @@ class Run:
 
 def build(folder: Path, kern: Path, flags: Sequence[str] = ()) -> Path:
     """Compile the target into ``folder`` from the decoder in ``kern``; returns the program. Raises BuildError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "kern_errors.h").write_text(firmware_files.errors_header())
-    (folder / "kern_dtypes.h").write_text(firmware_files.dtypes_header())
-    common = ["-g", "-O1", *SANITIZE, *flags, "-std=c11", "-Wall", "-Wextra", "-Werror", f"-I{kern}"]
+    write_headers(folder)
+    common = [f"clang-{LLVM}", "-g", "-O1", *SANITIZE, "-fno-omit-frame-pointer", *flags]
+    common += ["-std=c11", "-Wall", "-Wextra", "-Werror", *includes(folder, kern)]
     # Not instrumented for the fuzzer: paths through SHA-256 are not what it is to look for.
-    _compile([*common, "-c", kern / "sha256.c"], folder)
+    run([*common, "-c", kern / "sha256.c"], folder=folder)
     ours = [HARNESS / "image_fuzz.c", *(kern / name for name in SOURCES)]
-    includes = [f"-I{HARNESS}", f"-I{folder}", *_policy()]
     program = folder / "image_fuzz"
-    _compile([*common, *includes, "-fsanitize=fuzzer", *ours, folder / "sha256.o", "-o", program], folder)
+    run([*common, *_policy(), "-fsanitize=fuzzer", *ours, folder / "sha256.o", "-o", program], folder=folder)
     return program
 
 
@@ -102,9 +98,9 @@ def fuzz(program: Path, corpus: Path, others: Sequence[Path], seconds: int, jobs
 
 def reach(program: Path, *folders: Path) -> Reach:
     """What the inputs in ``folders`` cover together."""
-    result = _run([program, "-runs=0", *folders])
-    found = re.search(r"INITED cov: (\d+) ft: \d+ corp: (\d+)/", result.stderr)
-    assert found, result.stderr
+    told = run([program, "-runs=0", *folders], **_symbolizer()).stderr.decode(errors="replace")
+    found = re.search(r"INITED cov: (\d+) ft: \d+ corp: (\d+)/", told)
+    assert found, told
     return Reach(int(found[1]), int(found[2]))
 
 
@@ -112,11 +108,12 @@ def report_coverage(folder: Path, kern: Path, inputs: Sequence[Path]) -> str:
     """Table of the lines and branches of the decoder that ``inputs`` (folders) reach."""
     program = build(folder, kern, COVERAGE)
     raw, merged = folder / "raw.profile", folder / "merged.profile"
-    _run([program, "-runs=0", *inputs], LLVM_PROFILE_FILE=str(raw))
-    _run([f"llvm-profdata-{LLVM}", "merge", raw, "-o", merged])
+    run([program, "-runs=0", *inputs], LLVM_PROFILE_FILE=str(raw), **_symbolizer())
+    run([f"llvm-profdata-{LLVM}", "merge", raw, "-o", merged])
     sources = [kern / name for name in SOURCES]
     columns = ["-show-region-summary=false"]
-    return _run([f"llvm-cov-{LLVM}", "report", program, f"-instr-profile={merged}", *columns, *sources]).stdout
+    report = [f"llvm-cov-{LLVM}", "report", program, f"-instr-profile={merged}", *columns, *sources]
+    return run(report).stdout.decode()
 
 
 def _policy() -> list[str]:
@@ -136,38 +133,16 @@ def _policy() -> list[str]:
     return [f"-DGATE_{name}={value}" for name, value in values.items()]
 
 
-def _compile(arguments: Sequence[str | Path], folder: Path) -> None:
-    _run([f"clang-{LLVM}", *arguments], folder)
-
-
-def _environment(**extra: str) -> dict[str, str]:
+def _symbolizer() -> dict[str, str]:
+    """What the sanitizers' reports take the names of functions from, for the environment."""
     symbolizer = shutil.which(f"llvm-symbolizer-{LLVM}")
-    return {**os.environ, **({"ASAN_SYMBOLIZER_PATH": symbolizer} if symbolizer else {}), **extra}
-
-
-def _run(
-    command: Sequence[str | Path], folder: Path | None = None, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    try:
-        result = subprocess.run(
-            [str(word) for word in command],
-            cwd=folder,
-            env=_environment(**environment),
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-    except FileNotFoundError as error:
-        raise BuildError(f"{command[0]} is not there; tools/setup.sh installs it") from error
-    if result.returncode != 0:
-        raise BuildError(f"{Path(command[0]).name} ended with {result.returncode}:\n{result.stderr[-3000:]}")
-    return result
+    return {"ASAN_SYMBOLIZER_PATH": symbolizer} if symbolizer else {}
 
 
 def _start(command: Sequence[str | Path], log: Path) -> subprocess.Popen[bytes]:
     with log.open("wb") as output:
-        return subprocess.Popen([str(word) for word in command], stdout=output, stderr=output, env=_environment())
+        environment = {**os.environ, **_symbolizer()}
+        return subprocess.Popen([str(word) for word in command], stdout=output, stderr=output, env=environment)
 
 
 def _first_failure(processes: Sequence[subprocess.Popen[bytes]]) -> int | None:
@@ -210,19 +185,19 @@ def main() -> int:
     arguments = parser.parse_args()
     folder = project.build_dir() / "fuzz"
     corpus, seeds = (arguments.corpus or folder / "corpus").resolve(), folder / "seeds"
-    kern = (arguments.kern or project.root() / "firmware" / "kern").resolve()
+    kern = (arguments.kern or KERN).resolve()
     try:
         program = build(folder, kern)
         write_seeds(seeds, [*vectors.load(), *vectors.key_sets()])
-        run = fuzz(program, corpus, [seeds], arguments.seconds, arguments.jobs)
-        if run.crash is not None:
-            print(run.log.read_text(errors="replace")[-6000:], file=sys.stderr)
-            print(f"{run.crash} breaks the decoder. To see it again:\n    {program} {run.crash}")
+        done = fuzz(program, corpus, [seeds], arguments.seconds, arguments.jobs)
+        if done.crash is not None:
+            print(done.log.read_text(errors="replace")[-6000:], file=sys.stderr)
+            print(f"{done.crash} breaks the decoder. To see it again:\n    {program} {done.crash}")
             return 1
         before, after = reach(program, seeds), reach(program, seeds, corpus)
         print(
-            f"{run.executions} executions in {run.seconds:.0f} s; coverage {after.edges} edges, {before.edges} by the "
-            f"seeds; corpus {after.inputs} inputs, {before.inputs} of the seeds; nothing found"
+            f"{done.executions} executions in {done.seconds:.0f} s; coverage {after.edges} edges, {before.edges} by "
+            f"the seeds; corpus {after.inputs} inputs, {before.inputs} of the seeds; nothing found"
         )
         if arguments.coverage:
             print(report_coverage(folder / "coverage", kern, [seeds, corpus]), end="")
