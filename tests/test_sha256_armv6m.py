@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import random
-import re
-import subprocess
+import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from unicorn import UC_ARCH_ARM, UC_MODE_MCLASS, UC_MODE_THUMB, Uc
+from c_parts import KERN
+from conftest import ROOT
 from unicorn.arm_const import (
     UC_ARM_REG_LR,
     UC_ARM_REG_R0,
@@ -25,11 +24,13 @@ from unicorn.arm_const import (
     UC_ARM_REG_R10,
     UC_ARM_REG_R11,
     UC_ARM_REG_SP,
-    UC_CPU_ARM_CORTEX_M0,
 )
 
-KERN = Path(__file__).resolve().parent.parent / "firmware" / "kern"
-CODE, MESSAGE, DIGEST, STACK, RETURN = 0x10000000, 0x20000000, 0x20010000, 0x20020000, 0x30000000
+sys.path.insert(0, str(ROOT / "tools" / "softfloat"))
+
+from program import ARRAY, DATA, RAM, STACK, Unicorn, link
+
+MESSAGE, DIGEST, RETURN = (DATA + n * ARRAY for n in range(3))
 KEPT = (UC_ARM_REG_R4, UC_ARM_REG_R5, UC_ARM_REG_R6, UC_ARM_REG_R7)
 KEPT += (UC_ARM_REG_R8, UC_ARM_REG_R9, UC_ARM_REG_R10, UC_ARM_REG_R11)
 Digest = Callable[[bytes, int], bytes]
@@ -39,21 +40,9 @@ Digest = Callable[[bytes, int], bytes]
 def digest(tmp_path_factory: pytest.TempPathFactory) -> Digest:
     """SHA-256 of a message that lies so many bytes from a multiple of 4. The call has to keep what the ABI says."""
     elf = tmp_path_factory.mktemp("sha256") / "sha256.elf"
-    flags = ["-mcpu=cortex-m0plus", "-mthumb", "-Os", "-std=c11", "-nostartfiles", "--specs=nosys.specs"]
-    link = [f"-Wl,-Ttext=0x{CODE:x}", "-Wl,-e,sha256", "-o", elf]
     sources = [KERN / "sha256.c", KERN / "crypto" / "sha256_armv6m.S"]
-    subprocess.run(["arm-none-eabi-gcc", *flags, f"-I{KERN}", *sources, *link], check=True, capture_output=True)
-    image = elf.with_suffix(".bin")
-    subprocess.run(["arm-none-eabi-objcopy", "-O", "binary", elf, image], check=True)
-    symbols = subprocess.run(["arm-none-eabi-nm", elf], check=True, capture_output=True, text=True).stdout
-    found = re.search(r"^([0-9a-f]{8}) T sha256$", symbols, re.MULTILINE)
-    assert found
-    entry = int(found[1], 16)
-    uc = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS)
-    uc.ctl_set_cpu_model(UC_CPU_ARM_CORTEX_M0)
-    for start, size in [(CODE, 0x10000), (MESSAGE, STACK - MESSAGE), (RETURN, 0x1000)]:
-        uc.mem_map(start, size)
-    uc.mem_write(CODE, image.read_bytes())
+    program = link(elf, f"-I{KERN}", *sources, f"-Wl,-Ttext=0x{RAM:x}", "-Wl,-e,sha256")
+    entry, uc = program.symbols["sha256"], Unicorn(program).uc
 
     def digest(message: bytes, offset: int) -> bytes:
         uc.mem_write(MESSAGE + offset, message)

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,9 @@ from unicorn.arm_const import (
 
 from host import parts, project
 from host.errors import BuildError
+
+sys.path.insert(0, str(project.root() / "tests"))
+from c_parts import run
 
 Words = NDArray[np.uint32]
 Call = tuple[str, Words, Words]
@@ -55,9 +59,9 @@ LIBGCC = {
 
 RAM, STACK = 0x20000000, 0x20008000
 """The program's address, and the end of its stack; on the board's emulator operands and results follow."""
-_DATA, _ARRAY = 0x30000000, 1 << 22
-"""Where unicorn has operands and results, and the bytes of each."""
-BATCH = _ARRAY // 4
+DATA, ARRAY = 0x30000000, 1 << 22
+"""Where unicorn has two operands and results, and the bytes of each."""
+BATCH = ARRAY // 4
 BOARD_BATCH = 8192
 
 
@@ -76,15 +80,20 @@ class Program:
 
 def build(folder: Path, sources: Path = SOURCES) -> Program:
     """Link the routines of ``sources`` with the loop and libgcc into ``folder``. Raises BuildError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    elf, image = folder / "softfloat.elf", folder / "softfloat.bin"
     files = [HERE / "harness.S", sources / "softfloat_armv6m.S", sources / "softfloat_rare.c"]
-    flags = ["-mcpu=cortex-m0plus", "-mthumb", "-Os", "-std=c11", "-Wall", "-Wextra", "-Werror", f"-I{sources}"]
     wanted = [f"-Wl,-u,{name}" for name in LIBGCC.values()]
-    _run("arm-none-eabi-gcc", *flags, "-nostartfiles", "--specs=nosys.specs", f"-Wl,-T,{HERE / 'harness.ld'}", *wanted,
-         *files, "-lm", "-o", elf)  # fmt: skip
-    _run("arm-none-eabi-objcopy", "-O", "binary", elf, image)
-    symbols = re.findall(r"^([0-9a-f]{8}) \w (\w+)$", _run("arm-none-eabi-nm", elf), re.MULTILINE)
+    return link(folder / "softfloat.elf", f"-I{sources}", f"-Wl,-T,{HERE / 'harness.ld'}", *wanted, *files, "-lm")
+
+
+def link(elf: Path, *arguments: str | Path) -> Program:
+    """Compile and link for a Cortex-M0+; the arguments have to put the program at ``RAM``. Raises BuildError."""
+    elf.parent.mkdir(parents=True, exist_ok=True)
+    image = elf.with_suffix(".bin")
+    flags = ["-mcpu=cortex-m0plus", "-mthumb", "-Os", "-std=c11", "-Wall", "-Wextra", "-Werror"]
+    run(["arm-none-eabi-gcc", *flags, "-nostartfiles", "--specs=nosys.specs", *arguments, "-o", elf])
+    run(["arm-none-eabi-objcopy", "-O", "binary", elf, image])
+    listed = run(["arm-none-eabi-nm", elf]).stdout.decode()
+    symbols = re.findall(r"^([0-9a-f]{8}) \w (\w+)$", listed, re.MULTILINE)
     return Program(image, {name: int(address, 16) for address, name in symbols})
 
 
@@ -95,7 +104,7 @@ class Unicorn:
         self.symbols = program.symbols
         self.uc = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS, UC_CPU_ARM_CORTEX_M0)
         self.uc.mem_map(RAM, STACK - RAM)
-        self.uc.mem_map(_DATA, 3 * _ARRAY)
+        self.uc.mem_map(DATA, 3 * ARRAY)
         self.uc.mem_write(RAM, program.image.read_bytes())
 
     def apply(self, name: str, a: Words, b: Words) -> Words:
@@ -103,7 +112,7 @@ class Unicorn:
         return np.concatenate([self._batch(name, *pair) for pair in _batches(a, b, BATCH)])
 
     def _batch(self, name: str, a: Words, b: Words) -> Words:
-        arrays = [_DATA + n * _ARRAY for n in range(3)]
+        arrays = [DATA + n * ARRAY for n in range(3)]
         self.uc.mem_write(arrays[0], a.tobytes())
         self.uc.mem_write(arrays[1], b.tobytes())
         registers = (UC_ARM_REG_R5, UC_ARM_REG_R6, UC_ARM_REG_R7)
@@ -175,14 +184,3 @@ RETURN_CYCLES = 2
 def _batches(a: Words, b: Words, size: int) -> list[tuple[Words, Words]]:
     a, b = np.ascontiguousarray(a, np.uint32), np.ascontiguousarray(b, np.uint32)
     return [(a[n : n + size], b[n : n + size]) for n in range(0, len(a), size)]
-
-
-def _run(*command: str | Path) -> str:
-    words: Sequence[str] = [str(word) for word in command]
-    try:
-        result = subprocess.run(words, capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise BuildError(f"{words[0]} is not there; tools/setup.sh installs it") from error
-    if result.returncode != 0:
-        raise BuildError(f"{words[0]} ended with {result.returncode}:\n{result.stderr[-3000:]}")
-    return result.stdout
