@@ -23,7 +23,6 @@ REPL_LINES = (
     "x = kern.tensor((1, 2, 1, 4), 'f32', [1, 0, 0, 1, 1, 0, 0, 1])",
     "y = kern.rope(x, theta=10000.0, pos=0)",
     "y.tolist()",
-    "kern.status()['pack']['name'], kern.kernels()",
 )
 
 

@@ -1,6 +1,7 @@
 // Calls a function for each element of arrays. The host sets the registers and starts at `run`, or at `timed` on a board whose cycle
 // counter can be read; all is done at `done`.
-//   r4 function (with the Thumb bit)  r5, r6 its arguments  r7 results  r8 count  r9 cycle counter  r10 cycles, including the call
+//   r4 function (with the Thumb bit)  r5, r6 its arguments  r7 results  r8 how many are left
+// `timed` only:  r9 cycle counter  r10 cycles, including the call  r11 the counter before the call
 
     .syntax unified
     .cpu cortex-m0plus

@@ -41,7 +41,7 @@ static inline struct exp_minus_x4 exp_minus_split_x4(f32x4 a, i32x4 shift) {
     return (struct exp_minus_x4){fraction - n * 0xB17217F7 - (n * 0xD1CF >> 16), 126 + shift - (i32x4)n};
 }
 
-// The float of the polynomial's value, as float_from_parts makes it.
+// The float of the polynomial's value, as float_from_high_parts makes it.
 static inline f32x4 exp_minus_join_x4(u32x4 value, i32x4 exponent) {
     // From 2^30 on there is one zero to shift out; just below, where `rest` was rounded up from ln 2, there are two.
     i32x4 two_zeros = (i32x4)value < 0x40000000;
