@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
+from conftest import RunHost
 from kernel_builds import IDS, KERNELS, SOURCE, SPECS, CorePack, native, wasm
 
 from host import bench_numpy, bench_speed, bench_wasmtime, formats, known_answer, project
@@ -23,8 +23,6 @@ from host.pack import Pack, build_pack, keys
 from host.pack.linking import PAGE
 from host.pack.spec import KernelSpec
 from host.runtime import run_module
-
-RunHost = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def test_bench_measures_every_kernel_and_puts_the_pack_back(cli: RunHost, emulated_bench: EmulatedBoard) -> None:

@@ -11,18 +11,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import RunHost
 from kernel_builds import SPECS
 
 from host import boards
 from host.emulator import EmulatedBoard
 from host.pack import Pack, write_archive
-
-RunHost = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture

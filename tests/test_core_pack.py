@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from kernel_builds import IDS, SPECS
 
 import host
@@ -18,7 +19,6 @@ from host.pack import Pack
 from host.pack.spec import KernelSpec
 from host.runtime import Runtime
 
-ROOT = Path(__file__).resolve().parent.parent
 AGENT = Path(host.__file__).with_name("bench_agent.py.txt")
 OUTPUTS = """
 def output(kernel, arguments, reference):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from test_faults import FAULT_CASES, TICK_US, X, deeper
 from test_operators import FLOATS, OPERATORS, operands, same
 from test_operators import FOLDER as OPERATORS_FOLDER
@@ -28,7 +29,6 @@ from host.pack.image import decode_image, encode_image
 from host.pack.spec import BYTECODE_TARGET
 from host.runtime import Runtime
 
-ROOT = Path(__file__).resolve().parent.parent
 TARGET = "thumbv6m-soft"
 QUICK = ["rope_f32", "rmsnorm_f16", "kv_pack_q4", "lora_apply_f32"]
 """Kernels that between them use every kind of input and operator that the core pack's do."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT, RunHost
 from kernel_builds import IDS, SPECS
 
 from host import boards, firmware
@@ -17,11 +17,8 @@ from host.errors import BoardError
 from host.firmware_sizes import FLASH_BUDGET, RUNTIME
 from host.firmware_variants import BENCH
 
-ROOT = Path(__file__).resolve().parent.parent
 HEAP = 60 * 1024
 """Bytes that Python has left on a Pico, at least."""
-
-RunHost = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def test_runtime_keeps_its_budget_of_flash(firmware_uf2: Path) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import vectors
+from conftest import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 SUMMARY = re.compile(
     r"(?P<executions>\d+) executions in \d+ s; coverage (?P<edges>\d+) edges, (?P<seed_edges>\d+) by the seeds; "
     r"corpus (?P<inputs>\d+) inputs, (?P<seed_inputs>\d+) of the seeds; nothing found\n"

@@ -16,13 +16,12 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
 from host import debian, doctor, fetch, parts, systools
 from host.errors import BuildError, PartMissing, UsageError
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from conftest import ROOT
 
 
 def test_board_goes_on_from_two_power_cuts_in_a_row(firmware_uf2: Path, core_pack: Path) -> None:

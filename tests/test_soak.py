@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from conftest import ROOT
 
 
 def test_random_use_gives_right_results_and_leaves_no_memory_behind(firmware_uf2: Path, core_pack: Path) -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools" / "softfloat"))
 
-import check  # noqa: E402
-import cycles  # noqa: E402
-import program  # noqa: E402
+import check
+import cycles
+import program
 
 MOST_CYCLES = {
     "sf_add": 46,
