@@ -403,3 +403,18 @@ def test_installing_within_an_installation_ends_the_outer_one(board: Board, imag
     assert slots(board) == {"active": "2.0.0", "previous": "1.0.0"}
     board.exec("import os; os.remove('/new.kimg')")
     board.rollback()
+
+
+def test_an_arena_full_of_garbage_is_room_for_the_known_answer_tests(board: Board, image: bytes) -> None:
+    board.exec(
+        "import kern; kept = []\ntry:\n while True: kept.append(kern.tensor((99,), 'u8'))\nexcept MemoryError: del kept"
+    )
+    assert board.install(image)["name"] == "core"
+
+
+def test_operations_of_a_former_pack_are_no_attributes(board: Board, image: bytes, small: bytes) -> None:
+    board.exec("import kern; rope = kern.rope")
+    board.install(small)
+    assert board.eval("(hasattr(kern, 'rope'), hasattr(kern, 'rmsnorm'))") == (False, True)
+    board.rollback()
+    assert board.eval("hasattr(kern, 'rope')")
