@@ -54,7 +54,8 @@ def test_bench_measures_every_kernel_and_puts_the_pack_back(cli: RunHost, emulat
 
 def test_bench_on_an_emulated_board_by_name_takes_one_of_its_kind(cli: RunHost, emulated_bench: EmulatedBoard) -> None:
     """It would start another one than the one named; that one is in use here already."""
-    finished = cli("bench", "--port", "emu:rpi_pico:left", "--json")
+    state = emulated_bench.folder.parents[2]
+    finished = cli("bench", "--port", "emu:rpi_pico:left", "--json", HOST_STATE_DIR=str(state))
     assert (finished.returncode, json.loads(finished.stdout)["error"]) == (4, "DeviceBusy")
     assert "rpi_pico (bench)" in finished.stdout
 
