@@ -193,7 +193,7 @@ def bench_board(name: str, pack: Pack) -> Iterator[EmulatedBoard]:
         tempfile.TemporaryDirectory() as folder,
         EmulatedBoard(name, flash=Path(folder) / "flash.bin", instance="bench") as emulated,
     ):
-        with connect(emulated.program(built.uf2)) as board:
+        with connect(emulated.program(built.file)) as board:
             board.install(pack.image(facts.wamrc.target_id))
         yield emulated
 

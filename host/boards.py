@@ -1,4 +1,4 @@
-"""Facts about boards, read from ``boards/<name>/board.toml``."""
+"""Facts about boards, from ``boards/<name>/board.toml``; how their AOT code is built, from ``boards/targets.toml``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Wamrc:
-    """How wamrc builds AOT code for the board."""
+    """How wamrc builds AOT code. Boards with the same ``target_id`` run the same bytes."""
 
     target_id: str
     flags: tuple[str, ...]
@@ -184,7 +184,7 @@ class Board:
 
     def _ported(self) -> Kern:
         if self.kern is None:
-            missing = ", ".join(f"[{field.name}]" for field in fields(Kern))
+            missing = f"target, {_listed(_KERN)}"
             raise UsageError(f"kern is not ported to board {self.name} yet: its board.toml has no {missing}")
         return self.kern
 
@@ -208,17 +208,33 @@ def load(name: str) -> Board:
     return parse(tomllib.loads(path.read_text()), path)
 
 
+@dataclass(frozen=True)
+class _Flags:
+    flags: tuple[str, ...]
+
+
+@cache
+def targets() -> Mapping[str, Wamrc]:
+    """How wamrc builds AOT code, by target id."""
+    path = project.root() / "boards" / "targets.toml"
+    return {
+        name: Wamrc(name, _section(_Flags, data, f"{path}: [{name}]").flags)
+        for name, data in tomllib.loads(path.read_text()).items()
+    }
+
+
 _TEXTS = ("name", "title", "chip", "port", "micropython_board")
-_KERN = {"wamrc": Wamrc, "memory": Memory, "flash": Flash, "limits": Limits}
+_KERN = {"memory": Memory, "flash": Flash, "limits": Limits}
 _BOOT = {"uf2": Uf2, "esptool": Esptool}
 _SECTIONS = {**_KERN, **_BOOT, "usb": Usb, "status": Status, "emulator": Emulator}
 
 
 def parse(data: Mapping[str, Any], path: Path) -> Board:
     """The facts in a board.toml's ``data``. Raises UsageError, naming ``path``, for what is wrong or missing."""
-    unknown = set(data) - set(_TEXTS) - set(_SECTIONS)
+    known = (*_TEXTS, "target", *_SECTIONS)
+    unknown = set(data) - set(known)
     if unknown:
-        raise UsageError(f"{path}: unknown {', '.join(sorted(unknown))}; known: {', '.join((*_TEXTS, *_SECTIONS))}")
+        raise UsageError(f"{path}: unknown {', '.join(sorted(unknown))}; known: {', '.join(known)}")
     texts = {name: data[name] for name in _TEXTS if isinstance(data.get(name), str)}
     for name in _TEXTS:
         if name not in texts:
@@ -231,9 +247,11 @@ def parse(data: Mapping[str, Any], path: Path) -> Board:
     for name in ("usb", "status"):
         if name not in made:
             raise UsageError(f"{path}: [{name}] is missing")
-    kern = {name: made[name] for name in _KERN if name in made}
-    if kern and len(kern) < len(_KERN):
-        raise UsageError(f"{path}: must have all of {_listed(_KERN)}, or none of them")
+    kern: dict[str, Any] = {name: made[name] for name in _KERN if name in made}
+    if "target" in data:
+        kern["wamrc"] = _target(data["target"], path)
+    if kern and len(kern) < len(fields(Kern)):
+        raise UsageError(f"{path}: must have target and all of {_listed(_KERN)}, or none of them")
     return Board(
         **texts,
         boot=boot[0],
@@ -243,6 +261,13 @@ def parse(data: Mapping[str, Any], path: Path) -> Board:
         emulator=made["emulator"].kind if "emulator" in made else None,
         folder=path.parent,
     )
+
+
+def _target(name: object, path: Path) -> Wamrc:
+    wamrc = targets().get(name) if isinstance(name, str) else None
+    if wamrc is None:
+        raise UsageError(f"{path}: target {name!r} is none of {', '.join(targets())}")
+    return wamrc
 
 
 def _listed(sections: Mapping[str, type]) -> str:

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -16,13 +15,15 @@ from pathlib import Path
 from host import firmware_files, parts, project, steps
 from host.boards import Board
 from host.errors import BuildError, UsageError
+from host.firmware_ports import PORTS, write_changed
 from host.firmware_sizes import read_map
 from host.firmware_variants import RELEASE, Variant
 from host.pack import keyset_image
 from host.pack.keyset import KeySet
 from host.pack.source import read_source
 
-_PARTS = ("micropython", "pico-sdk", "tinyusb", "mbedtls", "wamr", "monocypher")
+_PARTS = ("micropython", "wamr", "monocypher")
+"""What every firmware is made of, beside what its port needs."""
 _EPOCH = "1735689600"
 """SOURCE_DATE_EPOCH of every build: no clock goes into a firmware. 2025-01-01."""
 
@@ -32,11 +33,12 @@ _IDF = "ESP-IDF 5.2 to 5.4, whose export.sh sets IDF_PATH: https://docs.espressi
 
 @dataclass(frozen=True)
 class FirmwareBuild:
-    """A built firmware and what it is. ``build_id`` is what the board's ``kern.status()['build']`` says."""
+    """A built firmware and what it is. ``file`` is what is flashed: a UF2 file, or the ELF file itself.
+    ``build_id`` is what the board's ``kern.status()['build']`` says.
+    """
 
-    uf2: Path
+    file: Path
     elf: Path
-    bin: Path
     build_id: str
     version: str
 
@@ -63,21 +65,21 @@ def _check_ported(board: Board) -> None:
 
 
 def _build(board: Board, key_set: KeySet, variant: Variant, folder: Path) -> FirmwareBuild:
+    port = PORTS[board.port]
     built = FirmwareBuild(
-        uf2=folder / "firmware.uf2",
+        file=folder / port.file,
         elf=folder / "cmake" / "firmware.elf",
-        bin=folder / "cmake" / "firmware.bin",
         build_id=_build_id(board, key_set, variant),
         version=_version(),
     )
     facts = folder / "firmware.json"
-    if _is_current(built, facts) and not any(parts.override(parts.get(name)) for name in _PARTS):
+    if _is_current(built, facts) and not any(parts.override(parts.get(name)) for name in _parts(board)):
         return built
     facts.unlink(missing_ok=True)
     with steps.step(f"{variant.name} firmware for {board.name}") as show:
         _write_inputs(board, key_set, variant, built.build_id, folder)
         _compile(board, variant, folder, show)
-        _make_uf2(board, built, show)
+        port.finish(board, built.elf, built.file, show)
     facts.write_text(json.dumps(_facts(board, built, key_set, variant), indent=2) + "\n")
     return built
 
@@ -115,10 +117,10 @@ def _version() -> str:
 
 
 def _is_current(built: FirmwareBuild, facts: Path) -> bool:
-    if not facts.is_file() or not built.uf2.is_file():
+    if not facts.is_file() or not built.file.is_file():
         return False
     known = json.loads(facts.read_text())
-    return bool(known["build_id"] == built.build_id and known["uf2_sha256"] == _sha256(built.uf2))
+    return bool(known["build_id"] == built.build_id and known["sha256"] == _sha256(built.file))
 
 
 def _facts(board: Board, built: FirmwareBuild, key_set: KeySet, variant: Variant) -> Mapping[str, object]:
@@ -127,7 +129,7 @@ def _facts(board: Board, built: FirmwareBuild, key_set: KeySet, variant: Variant
         "variant": variant.name,
         "build_id": built.build_id,
         "version": built.version,
-        "uf2_sha256": _sha256(built.uf2),
+        "sha256": _sha256(built.file),
         "keys": [key.key_id.hex() for key in key_set.trust],
     }
 
@@ -138,13 +140,15 @@ def _facts(board: Board, built: FirmwareBuild, key_set: KeySet, variant: Variant
 def _inputs(board: Board) -> Iterator[Path]:
     """Every file of this repository that a firmware is made from."""
     root = project.root()
+    ports = {root / "firmware" / name for name in PORTS} - {root / "firmware" / board.port}
     for folder in (root / "firmware", root / "kernels_aot", board.folder):
-        yield from sorted(path for path in folder.rglob("*") if path.is_file())
+        yield from sorted(path for path in folder.rglob("*") if path.is_file() and ports.isdisjoint(path.parents))
     package = root / "host"
     names = (
         "errors.py",
         "firmware.py",
         "firmware_files.py",
+        "firmware_ports.py",
         "firmware_variants.py",
         "pack/spec.py",
         "pack/image.py",
@@ -160,19 +164,23 @@ def _build_id(board: Board, key_set: KeySet, variant: Variant) -> str:
     digest = hashlib.sha256()
     for path in _inputs(board):
         digest.update(f"{path.relative_to(project.root())} {_sha256(path)}\n".encode())
-    for name in _PARTS:
+    digest.update(f"{board.wamrc}\n".encode())
+    for name in _parts(board):
         digest.update(f"{name} {parts.override(parts.get(name))}\n".encode())
-    digest.update(f"{_version()} {_compiler()} {variant}\n".encode())
+    digest.update(f"{_version()} {_compiler(board)} {variant}\n".encode())
     digest.update(keyset_image.encode(key_set))
     return digest.hexdigest()[:16]
 
 
-def _compiler() -> str:
-    return steps.run(["arm-none-eabi-gcc", "--version"], lambda _line: None).splitlines()[0]
+def _parts(board: Board) -> tuple[str, ...]:
+    return (*_PARTS, *PORTS[board.port].parts)
+
+
+def _compiler(board: Board) -> str:
+    return steps.run([PORTS[board.port].compiler(board), "--version"], lambda _line: None).splitlines()[0]
 
 
 def _write_inputs(board: Board, key_set: KeySet, variant: Variant, build_id: str, folder: Path) -> None:
-    port = parts.path("micropython") / "ports" / board.port
     source = read_source(project.root() / "kernels_aot")
     generated = {
         "kern_board.h": firmware_files.board_header(board, _version()),
@@ -180,48 +188,35 @@ def _write_inputs(board: Board, key_set: KeySet, variant: Variant, build_id: str
         "kern_dtypes.h": firmware_files.dtypes_header(),
         "kern_keys.h": firmware_files.keys_header(key_set),
         "kern_build.h": firmware_files.build_header(build_id, variant),
-        "memmap.ld": firmware_files.linker_script(port / f"memmap_mp_{board.chip.lower()}.ld", board),
         **firmware_files.wamr_files(parts.path("wamr")),
         "monocypher.c": firmware_files.monocypher(parts.path("monocypher") / "src" / "monocypher.c"),
         **firmware_files.native_files(source, variant),
+        **PORTS[board.port].generated(board),
     }
     for name, text in generated.items():
-        _write(folder / "generated" / name, text.encode())
-    # MicroPython looks for pins.csv in the board's own folder only.
-    for path in (project.root() / "firmware" / board.port).iterdir():
-        _write(folder / "board" / path.name, path.read_bytes())
-    _write(folder / "board" / "pins.csv", (port / "boards" / board.micropython_board / "pins.csv").read_bytes())
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write unless it is the same already, so that ninja rebuilds only what a change concerns."""
-    if not path.is_file() or path.read_bytes() != data:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        write_changed(folder / "generated" / name, text.encode())
+    PORTS[board.port].prepare(board, folder)
 
 
 # ---- building ----
 
 
 def _compile(board: Board, variant: Variant, folder: Path, show: Callable[[str], None]) -> None:
-    micropython = parts.path("micropython")
+    port = PORTS[board.port]
     definitions = {
-        "MICROPY_BOARD": board.micropython_board,
-        "MICROPY_BOARD_DIR": folder / "board",
-        "MICROPY_FROZEN_MANIFEST": folder / "board" / "manifest.py",
         "USER_C_MODULES": project.root() / "firmware" / "kern" / "micropython.cmake",
         "KERN_GENERATED": folder / "generated",
+        "KERN_TARGET": board.wamrc.target_id,
+        "KERN_CHIP": board.chip.lower(),
         "KERN_INTERPRETER": int(variant.interpreter),
         "WAMR_ROOT": parts.path("wamr"),
         "MONOCYPHER_ROOT": parts.path("monocypher"),
-        "PICO_BUILD_DOCS": 0,
-        "PICO_NO_PICOTOOL": 1,
-        "PICO_CLIB": "newlib",
+        **port.definitions(board, folder),
     }
     build = folder / "cmake"
     if not (build / "build.ninja").is_file():
         shutil.rmtree(build, ignore_errors=True)  # what a configuration that failed left behind
-    configure: list[str | Path] = ["cmake", "-G", "Ninja", "-S", micropython / "ports" / board.port, "-B", build]
+    configure: list[str | Path] = ["cmake", "-G", "Ninja", "-S", port.source(), "-B", build]
     configure += [f"-D{name}={value}" for name, value in definitions.items()]
     steps.run(configure, show, env=_environment(folder))
     steps.run(["ninja", "-j2", "-C", build], show, env=_environment(folder))
@@ -240,15 +235,6 @@ def _environment(folder: Path) -> dict[str, str]:
         "MICROPY_GIT_HASH": "kern",
         "CFLAGS_EXTRA": flags,
     }
-
-
-def _make_uf2(board: Board, built: FirmwareBuild, show: Callable[[str], None]) -> None:
-    size = built.bin.stat().st_size
-    if size > board.flash.firmware_size:
-        raise BuildError(f"firmware has {size} bytes, {board.name} has room for {board.flash.firmware_size}")
-    tool = parts.path("micropython") / "tools" / "uf2conv.py"
-    options: list[str | Path] = ["-c", "-f", hex(board.uf2.family_id), "-b", hex(board.flash.address), "-o", built.uf2]
-    steps.run([sys.executable, tool, *options, built.bin], show)
 
 
 def _sha256(path: Path) -> str:

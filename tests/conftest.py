@@ -45,7 +45,7 @@ def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def firmware_uf2() -> Path:
     """The rpi_pico firmware, trusting the tests' key."""
     keys.default_or_create()
-    return firmware.build_firmware(boards.load("rpi_pico"), keyset.current()).uf2
+    return firmware.build_firmware(boards.load("rpi_pico"), keyset.current()).file
 
 
 @pytest.fixture(scope="session")

@@ -59,11 +59,12 @@ def test_a_wrong_fact_is_named(section: str, key: str, value: object, message: s
 def test_sections_that_belong_together_are_all_there_or_none() -> None:
     assert "unknown color" in refused({**PICO, "color": "green"})
     assert "title must be" in refused({**PICO, "title": 3})
+    assert "target 'z80' is none of" in refused({**PICO, "target": "z80"})
     assert "[usb] is missing" in refused({name: fact for name, fact in PICO.items() if name != "usb"})
-    assert "all of [wamrc], [memory]" in refused({name: fact for name, fact in PICO.items() if name != "memory"})
+    assert "target and all of [memory]" in refused({name: fact for name, fact in PICO.items() if name != "memory"})
     assert "one of [uf2], [esptool]" in refused({name: fact for name, fact in PICO.items() if name != "uf2"})
-    unported = {name: fact for name, fact in PICO.items() if name not in ("wamrc", "memory", "flash", "limits")}
-    with pytest.raises(UsageError, match=r"not ported to board rpi_pico yet: its board\.toml has no \[wamrc\]"):
+    unported = {name: fact for name, fact in PICO.items() if name not in ("target", "memory", "flash", "limits")}
+    with pytest.raises(UsageError, match=r"not ported to board rpi_pico yet: its board\.toml has no target"):
         _ = boards.parse(unported, Path("board.toml")).flash
 
 

@@ -66,7 +66,7 @@ def debug_port(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOST_STATE_DIR", str(folder))
         with EmulatedBoard("rpi_pico", flash=folder / "flash.bin") as emulated:
-            yield emulated, emulated.program(debug_firmware.uf2)
+            yield emulated, emulated.program(debug_firmware.file)
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ def run(count: int, seed: int) -> deadline_rounds.Outcome:
     """Do it on a board of its own."""
     board = boards.load(BOARD)
     key = keys.default_or_create()
-    uf2 = firmware.build_firmware(board, keyset.current()).uf2
+    uf2 = firmware.build_firmware(board, keyset.current()).file
     with tempfile.TemporaryDirectory() as folder:
         faults = pack.Pack.open(pack.build_pack(project.root() / "tests" / "faults", Path(folder), key))
         emulated = EmulatedBoard(BOARD, flash=Path(folder) / "flash.bin", instance="deadlines")

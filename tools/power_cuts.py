@@ -190,7 +190,7 @@ def main() -> int:
         os.environ["HOST_STATE_DIR"] = folder
         try:
             signing = keys.default_or_create()
-            uf2 = firmware.build_firmware(boards.load("rpi_pico"), keyset.current()).uf2
+            uf2 = firmware.build_firmware(boards.load("rpi_pico"), keyset.current()).file
             built = pack.build_pack(project.root() / "kernels_aot", project.build_dir() / "packs", signing)
             bench = Bench(Path(folder), uf2, pack.Pack.open(built).image("thumbv6m-soft"))
             cases = list(every_case(bench, arguments.pairs))

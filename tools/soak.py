@@ -333,7 +333,7 @@ def build(folder: Path, seed: int) -> tuple[Path, dict[str, Packed]]:
     """The firmware, and the packs: the project's own, and the one of faulty kernels."""
     key = keys.default_or_create()
     facts = boards.load(BOARD)
-    uf2 = firmware.build_firmware(facts, keyset.current()).uf2
+    uf2 = firmware.build_firmware(facts, keyset.current()).file
     root = project.root()
     made = {}
     for source, calls in ((root / "kernels_aot", None), (root / "tests" / "faults", fault_calls())):

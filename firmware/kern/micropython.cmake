@@ -1,11 +1,13 @@
 # Module kern: our sources, WAMR's AOT runtime, Ed25519, exact soft floats and the kernels' native references.
 #
-# Set by host/firmware.py: KERN_GENERATED (folder of generated headers), WAMR_ROOT, MONOCYPHER_ROOT, KERN_INTERPRETER (1 in a
-# debug build, else 0), and in ${KERN_GENERATED}/natives.cmake the list KERN_NATIVE_KERNELS of "id|entry point|source",
+# Set by host/firmware.py: KERN_TARGET (target id of AOT code) and KERN_CHIP, whose files in targets/ and chips/ say what differs;
+# KERN_GENERATED (folder of generated headers), WAMR_ROOT, MONOCYPHER_ROOT, KERN_INTERPRETER (1 in a debug build, else 0), and in ${KERN_GENERATED}/natives.cmake the list KERN_NATIVE_KERNELS of "id|entry point|source",
 # KERN_NATIVE_OPTIMISATION, and KERN_NATIVE_LIBGCC: whether every reference is there once more, with libgcc's floats.
 
 set(KERN_DIR ${CMAKE_CURRENT_LIST_DIR})
 include(${KERN_GENERATED}/natives.cmake)
+include(${KERN_DIR}/targets/${KERN_TARGET}.cmake)
+include(${KERN_DIR}/chips/${KERN_CHIP}.cmake)
 
 # ---- WAMR ----
 
@@ -34,8 +36,7 @@ target_include_directories(kern_wamr PUBLIC
     ${WAMR_IWASM}/aot
 )
 target_compile_definitions(kern_wamr PUBLIC
-    BUILD_TARGET_THUMB
-    BUILD_TARGET="THUMBV6M"
+    ${KERN_WAMR_DEFINITIONS}
     BH_MALLOC=wasm_runtime_malloc
     BH_FREE=wasm_runtime_free
     WASM_ENABLE_AOT=1
@@ -59,8 +60,6 @@ target_compile_definitions(kern_wamr PUBLIC
     WASM_DISABLE_HW_BOUND_CHECK=1
     WASM_DISABLE_STACK_HW_BOUND_CHECK=1
     WASM_HAVE_MREMAP=0
-    WASM_UINT32_IS_ATOMIC=0
-    WASM_UINT16_IS_ATOMIC=0
 )
 target_compile_options(kern_wamr PRIVATE -Os -w -ffunction-sections -fdata-sections)
 
@@ -82,9 +81,8 @@ target_link_libraries(kern_wamr PUBLIC kern_engine) # each calls the other
 
 add_library(kern_crypto STATIC
     ${KERN_DIR}/ed25519.c # with monocypher.c in it
-    ${KERN_DIR}/crypto/field_armv6m.S
     ${KERN_DIR}/sha256.c
-    ${KERN_DIR}/crypto/sha256_armv6m.S
+    ${KERN_CRYPTO_SOURCES}
     ${MONOCYPHER_ROOT}/src/optional/monocypher-ed25519.c
 )
 # The generated monocypher.c before the one that it is made of.
@@ -92,53 +90,16 @@ target_include_directories(kern_crypto PRIVATE ${KERN_GENERATED} ${KERN_DIR}/cry
     ${MONOCYPHER_ROOT}/src/optional)
 target_compile_options(kern_crypto PRIVATE -Os -ffunction-sections -fdata-sections)
 
-# ---- soft floats ----
+# ---- floats ----
 
-add_library(kern_softfloat STATIC
-    ${KERN_DIR}/../softfloat/softfloat_armv6m.S
-    ${KERN_DIR}/../softfloat/softfloat_rare.c
-)
+add_library(kern_softfloat STATIC ${KERN_FLOAT_SOURCES})
 target_include_directories(kern_softfloat PUBLIC ${KERN_DIR}/../softfloat)
-target_compile_options(kern_softfloat PRIVATE -Os -std=c11 -Wall -Wextra -Werror -ffunction-sections -fdata-sections)
+target_compile_options(kern_softfloat PRIVATE -Os -std=c11 -ffp-contract=off -Wall -Wextra -Werror -ffunction-sections -fdata-sections)
 
 # ---- native references ----
 
 set(KERN_KERNELS ${KERN_DIR}/../../kernels_aot)
-# The compiler's float calls go to our routines: MicroPython's port wraps the usual ones to the boot ROM's, which flush denormals.
-set(KERN_FLOAT_CALLS fadd=add fsub=sub fmul=mul fdiv=div i2f=from_i32 ui2f=from_u32 f2iz=to_i32 f2uiz=to_u32
-    fcmpeq=eq fcmplt=lt fcmple=le fcmpge=ge fcmpgt=gt fcmpun=unordered)
-set(KERN_REDEFINE --redefine-sym sqrtf=sf_sqrt)
-set(KERN_REDEFINE_LIBGCC --redefine-sym sqrtf=libgcc__ieee754_sqrtf)
-foreach(call ${KERN_FLOAT_CALLS})
-    string(REGEX REPLACE "=.*" "" name ${call})
-    string(REPLACE "=" "=sf_" call ${call})
-    list(APPEND KERN_REDEFINE --redefine-sym __aeabi_${call})
-    list(APPEND KERN_REDEFINE_LIBGCC --redefine-sym __aeabi_${name}=libgcc__aeabi_${name})
-endforeach()
-set(KERN_NATIVE_OBJECTS)
-
-# For the bench: the compiler's own routines and newlib's square root, under names with a prefix, in RAM as ours are.
-if(KERN_NATIVE_LIBGCC)
-    foreach(library libgcc.a libm.a)
-        execute_process(COMMAND ${CMAKE_C_COMPILER} -mcpu=cortex-m0plus -mthumb -print-file-name=${library}
-            OUTPUT_VARIABLE KERN_${library} OUTPUT_STRIP_TRAILING_WHITESPACE)
-    endforeach()
-    set(KERN_LIBGCC_MEMBERS addsf3.o subsf3.o mulsf3.o divsf3.o _clzsi2.o gesf2.o lesf2.o eqsf2.o unordsf2.o _arm_cmpsf2.o
-        fixsfsi.o _fixunssfsi.o floatsisf.o floatunsisf.o)
-    set(KERN_LIBGCC_FLOATS ${CMAKE_BINARY_DIR}/natives/libgcc/floats.o)
-    file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/natives/libgcc)
-    add_custom_command(OUTPUT ${KERN_LIBGCC_FLOATS}
-        COMMAND ${CMAKE_AR} x ${KERN_libgcc.a} ${KERN_LIBGCC_MEMBERS}
-        COMMAND ${CMAKE_AR} x ${KERN_libm.a} lib_a-ef_sqrt.o
-        COMMAND ${CMAKE_LINKER} -r -o whole.o ${KERN_LIBGCC_MEMBERS} lib_a-ef_sqrt.o
-        COMMAND ${CMAKE_OBJCOPY} --prefix-symbols=libgcc --rename-section .text=.time_critical.libgcc
-            --rename-section .text.__ieee754_sqrtf=.time_critical.libgcc_sqrtf whole.o ${KERN_LIBGCC_FLOATS}
-        WORKING_DIRECTORY ${CMAKE_BINARY_DIR}/natives/libgcc
-        VERBATIM
-    )
-    list(APPEND KERN_NATIVE_OBJECTS ${KERN_LIBGCC_FLOATS})
-endif()
-
+set(KERN_NATIVE_OBJECTS ${KERN_LIBGCC_FLOATS})
 file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/natives)
 foreach(native ${KERN_NATIVE_KERNELS})
     string(REPLACE "|" ";" native "${native}")
@@ -148,7 +109,7 @@ foreach(native ${KERN_NATIVE_KERNELS})
     set(object ${CMAKE_BINARY_DIR}/natives/${id}.o)
     get_filename_component(folder ${source} DIRECTORY)
     add_custom_command(OUTPUT ${object}
-        COMMAND ${CMAKE_C_COMPILER} -mcpu=cortex-m0plus -mthumb ${KERN_NATIVE_OPTIMISATION} -std=c11 -ffp-contract=off -ffreestanding -DKERNEL_NATIVE
+        COMMAND ${CMAKE_C_COMPILER} ${KERN_NATIVE_FLAGS} ${KERN_NATIVE_OPTIMISATION} -std=c11 -ffp-contract=off -ffreestanding -DKERNEL_NATIVE
             -D${entry}=native_${id} -I${folder}/portable -I${folder} -I${KERN_KERNELS}/include/portable
             -I${KERN_KERNELS}/include -I${KERN_GENERATED} -MD -MF ${object}.d -c ${source} -o ${object}.tmp
         COMMAND ${CMAKE_OBJCOPY} ${KERN_REDEFINE} ${object}.tmp ${object}
@@ -184,7 +145,7 @@ if(KERN_INTERPRETER)
         ${WAMR_IWASM}/common/wasm_memory.c
         ${WAMR_IWASM}/common/wasm_native.c
         ${WAMR_IWASM}/common/wasm_runtime_common.c
-        ${WAMR_IWASM}/common/arch/invokeNative_thumb.s
+        ${WAMR_IWASM}/common/arch/${KERN_INVOKE_NATIVE}
         ${WAMR_IWASM}/interpreter/wasm_loader.c
         ${WAMR_IWASM}/interpreter/wasm_runtime.c
     )
@@ -193,19 +154,9 @@ if(KERN_INTERPRETER)
     target_include_directories(kern_interpreter PRIVATE $<TARGET_PROPERTY:kern_wamr,INTERFACE_INCLUDE_DIRECTORIES>)
     target_compile_definitions(kern_interpreter PRIVATE $<TARGET_PROPERTY:kern_wamr,INTERFACE_COMPILE_DEFINITIONS>)
     target_compile_options(kern_interpreter PRIVATE -O2 -w -ffunction-sections -fdata-sections)
-    foreach(call l2f=f32_from_i64 ul2f=f32_from_u64 f2lz=f32_to_i64 f2ulz=f32_to_u64)
-        list(APPEND KERN_REDEFINE --redefine-sym __aeabi_${call})
-    endforeach()
-    foreach(call ceil floor trunc)
-        list(APPEND KERN_REDEFINE --redefine-sym ${call}f=f32_${call} --redefine-sym ${call}=no_f64_${call})
-    endforeach()
-    list(APPEND KERN_REDEFINE --redefine-sym rintf=f32_nearest --redefine-sym rint=no_f64_rint --redefine-sym sqrt=no_f64_sqrt)
-    foreach(call dadd dsub dmul ddiv dcmpeq dcmplt dcmple dcmpge dcmpgt dcmpun i2d ui2d l2d ul2d d2iz d2uiz d2lz d2ulz d2f f2d)
-        list(APPEND KERN_REDEFINE --redefine-sym __aeabi_${call}=no_f64_${call})
-    endforeach()
     set(KERN_INTERPRETER_OBJECT ${CMAKE_BINARY_DIR}/interpreter.o)
     add_custom_command(OUTPUT ${KERN_INTERPRETER_OBJECT}
-        COMMAND ${CMAKE_OBJCOPY} ${KERN_REDEFINE} $<TARGET_OBJECTS:kern_interpreter> ${KERN_INTERPRETER_OBJECT}
+        COMMAND ${CMAKE_OBJCOPY} ${KERN_REDEFINE} ${KERN_REDEFINE_INTERPRETER} $<TARGET_OBJECTS:kern_interpreter> ${KERN_INTERPRETER_OBJECT}
         DEPENDS $<TARGET_OBJECTS:kern_interpreter>
         VERBATIM
         COMMAND_EXPAND_LISTS
@@ -241,15 +192,14 @@ set(KERN_SOURCES
     ${KERN_DIR}/gate.c
     ${KERN_DIR}/store.c
     ${KERN_DIR}/known_answer.c
-    ${KERN_DIR}/flash_rp2040.c
-    ${KERN_DIR}/guard_rp2040.c
+    ${KERN_CHIP_C}
 )
 if(KERN_INTERPRETER)
     list(APPEND KERN_SOURCES ${KERN_DIR}/debug_log.c)
 endif()
 add_library(usermod_kern INTERFACE)
 # The header too: names of exceptions are in it, and MicroPython collects names anew only when a source changes.
-target_sources(usermod_kern INTERFACE ${KERN_SOURCES} ${KERN_DIR}/guard_armv6m.S ${KERN_GENERATED}/kern_errors.h)
+target_sources(usermod_kern INTERFACE ${KERN_SOURCES} ${KERN_CHIP_ASM} ${KERN_GENERATED}/kern_errors.h)
 target_include_directories(usermod_kern INTERFACE
     ${KERN_DIR}
     ${KERN_GENERATED}

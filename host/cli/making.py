@@ -73,7 +73,7 @@ def build(output: Output, board: Board, variant: str) -> None:
         "variant": variant,
         "version": built.version,
         "build": built.build_id,
-        "uf2": str(built.uf2),
+        "file": str(built.file),
         "keys": [public.key_id.hex() for public in key_set.trust],
     }
     sizes = firmware.size_report(board, VARIANTS[variant])

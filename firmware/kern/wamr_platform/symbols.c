@@ -148,7 +148,7 @@ SymbolMap *get_target_symbol_map(uint32 *count) {
 }
 
 void get_current_target(char *buffer, uint32 size) {
-    snprintf(buffer, size, "thumbv6m");
+    snprintf(buffer, size, KERN_AOT_TARGET);
 }
 
 uint32 get_plt_table_size(void) {

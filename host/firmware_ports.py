@@ -1,0 +1,101 @@
+"""How the firmware is built for each of MicroPython's ports: all by cmake, with firmware/kern as a user module."""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from host import firmware_files, parts, project, steps
+from host.boards import Board
+from host.errors import BuildError
+
+Show = Callable[[str], None]
+"""Told what a tool prints, line by line."""
+
+
+class Port(ABC):
+    """One of MicroPython's ports. ``parts`` are those it needs beside MicroPython's own; ``file`` is the name, in the
+    firmware's folder, of what is flashed.
+    """
+
+    parts: tuple[str, ...] = ()
+    file: str
+
+    @abstractmethod
+    def source(self) -> Path:
+        """Folder of the port's CMakeLists.txt."""
+
+    @abstractmethod
+    def compiler(self, board: Board) -> str:
+        """The C compiler's command, whose version is one of the firmware's inputs."""
+
+    @abstractmethod
+    def definitions(self, board: Board, folder: Path) -> Mapping[str, object]:
+        """cmake's variables beside those of firmware/kern; ``folder`` is the firmware's."""
+
+    def generated(self, board: Board) -> Mapping[str, str]:
+        """Generated files beside those that every firmware has: names and contents."""
+        return {}
+
+    @abstractmethod
+    def prepare(self, board: Board, folder: Path) -> None:
+        """Write what else the build wants to find in the firmware's ``folder``."""
+
+    @abstractmethod
+    def finish(self, board: Board, elf: Path, file: Path, show: Show) -> None:
+        """Make ``file`` of what was built. Raises BuildError when it has no room on the board."""
+
+
+class Rp2(Port):
+    """RP2040 and RP2350."""
+
+    parts = ("pico-sdk", "tinyusb", "mbedtls")
+    file = "firmware.uf2"
+
+    def source(self) -> Path:
+        return parts.path("micropython") / "ports" / "rp2"
+
+    def compiler(self, board: Board) -> str:
+        return "arm-none-eabi-gcc"
+
+    def definitions(self, board: Board, folder: Path) -> Mapping[str, object]:
+        return {
+            "MICROPY_BOARD": board.micropython_board,
+            "MICROPY_BOARD_DIR": folder / "board",
+            "MICROPY_FROZEN_MANIFEST": folder / "board" / "manifest.py",
+            "PICO_BUILD_DOCS": 0,
+            "PICO_NO_PICOTOOL": 1,
+            "PICO_CLIB": "newlib",
+        }
+
+    def generated(self, board: Board) -> Mapping[str, str]:
+        script = self.source() / f"memmap_mp_{board.chip.lower()}.ld"
+        return {"memmap.ld": firmware_files.linker_script(script, board)}
+
+    def prepare(self, board: Board, folder: Path) -> None:
+        # MicroPython looks for pins.csv in the board's own folder only.
+        pins = self.source() / "boards" / board.micropython_board / "pins.csv"
+        for path in (*(project.root() / "firmware" / "rp2").iterdir(), pins):
+            write_changed(folder / "board" / path.name, path.read_bytes())
+
+    def finish(self, board: Board, elf: Path, file: Path, show: Show) -> None:
+        binary = elf.with_suffix(".bin")
+        size = binary.stat().st_size
+        if size > board.flash.firmware_size:
+            raise BuildError(f"firmware has {size} bytes, {board.name} has room for {board.flash.firmware_size}")
+        tool = parts.path("micropython") / "tools" / "uf2conv.py"
+        options: list[str | Path] = ["-c", "-f", hex(board.uf2.family_id), "-b", hex(board.flash.address), "-o", file]
+        steps.run([sys.executable, tool, *options, binary], show)
+
+
+PORTS: Mapping[str, Port] = {"rp2": Rp2()}
+"""By the name that board.toml has."""
+
+
+def write_changed(path: Path, data: bytes) -> None:
+    """Write unless it is the same already, so that ninja rebuilds only what a change concerns."""
+    if not path.is_file() or path.read_bytes() != data:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
