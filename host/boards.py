@@ -103,6 +103,17 @@ class Esptool:
 
 
 @dataclass(frozen=True)
+class Program:
+    """A program of this computer, which runs the firmware, an ELF file.
+
+    ``command`` are its words, in which {firmware} and {flash} stand for the paths of the two files; standard input and
+    output are the board's serial port.
+    """
+
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Usb:
     """USB ids, ``vendor:product`` in hexadecimal: the REPL's and the boot ROM's. Other boards may have the same."""
 
@@ -120,22 +131,26 @@ class Status:
 
 @dataclass(frozen=True)
 class Emulator:
-    """``rp2040js`` executes the firmware; ``esp-rom`` is a boot ROM that can be flashed, and executes nothing."""
+    """``rp2040js`` executes the firmware, as does ``program``, the one in [program]; ``esp-rom`` is a boot ROM that can be
+    flashed, and executes nothing.
+    """
 
     kind: str
 
 
 @dataclass(frozen=True)
 class Board:
-    """One kind of board. ``kern`` is None where the module has not been ported to it yet."""
+    """One kind of board. ``kern`` is None where the module has not been ported to it yet, ``usb`` where the board is a
+    program.
+    """
 
     name: str
     title: str
     chip: str
     port: str
     micropython_board: str
-    boot: Uf2 | Esptool
-    usb: Usb
+    boot: Uf2 | Esptool | Program
+    usb: Usb | None
     status: Status
     kern: Kern | None
     emulator: str | None
@@ -180,7 +195,8 @@ class Board:
         ran = self.status.run_on
         if not ran:
             return f"{built}; never run"
-        return f"{built}; run on {', '.join(ran)}{'' if 'hardware' in ran else ', never on hardware'}"
+        real = {"hardware", "this computer"} & set(ran)
+        return f"{built}; run on {', '.join(ran)}{'' if real else ', never on hardware'}"
 
     def _ported(self) -> Kern:
         if self.kern is None:
@@ -225,7 +241,7 @@ def targets() -> Mapping[str, Wamrc]:
 
 _TEXTS = ("name", "title", "chip", "port", "micropython_board")
 _KERN = {"memory": Memory, "flash": Flash, "limits": Limits}
-_BOOT = {"uf2": Uf2, "esptool": Esptool}
+_BOOT = {"uf2": Uf2, "esptool": Esptool, "program": Program}
 _SECTIONS = {**_KERN, **_BOOT, "usb": Usb, "status": Status, "emulator": Emulator}
 
 
@@ -244,7 +260,7 @@ def parse(data: Mapping[str, Any], path: Path) -> Board:
     boot = [made[name] for name in _BOOT if name in made]
     if len(boot) != 1:
         raise UsageError(f"{path}: must have one of {_listed(_BOOT)}")
-    for name in ("usb", "status"):
+    for name in ("status",) if "program" in made else ("usb", "status"):
         if name not in made:
             raise UsageError(f"{path}: [{name}] is missing")
     kern: dict[str, Any] = {name: made[name] for name in _KERN if name in made}
@@ -255,7 +271,7 @@ def parse(data: Mapping[str, Any], path: Path) -> Board:
     return Board(
         **texts,
         boot=boot[0],
-        usb=made["usb"],
+        usb=made.get("usb"),
         status=made["status"],
         kern=Kern(**kern) if kern else None,
         emulator=made["emulator"].kind if "emulator" in made else None,

@@ -19,9 +19,10 @@ from pathlib import Path
 from serial.tools import list_ports
 
 from host import boards, emulator
-from host.errors import NoDevice, UsageError
+from host.boards import Board, Uf2
+from host.errors import DeviceError, NoDevice, UsageError
 
-EMULATED = "emu:"
+EMULATED = emulator.EMULATED
 _START_SECONDS = 30.0
 _POLL = 0.05
 _USB = re.compile(r"([0-9a-f]{4}):([0-9a-f]{4})(?::(.+))?", re.IGNORECASE)
@@ -54,7 +55,7 @@ def _usb_devices() -> list[Device]:
         Device(
             path=port.device,
             description=port.product or port.description,
-            boards=tuple(board.name for board in known if f"{port.vid:04x}:{port.pid:04x}" in board.usb.repl),
+            boards=tuple(board.name for board in known if f"{port.vid:04x}:{port.pid:04x}" in _usb_ids(board)),
             vid=port.vid,
             pid=port.pid,
             serial=port.serial_number,
@@ -64,10 +65,14 @@ def _usb_devices() -> list[Device]:
     ]
 
 
+def _usb_ids(board: Board) -> tuple[str, ...]:
+    return board.usb.repl if board.usb else ()
+
+
 def _emulated_devices() -> list[Device]:
     return [
         Device(
-            path=_emulated_path(found.board, found.instance),
+            path=found.address,
             description=f"emulated {boards.load(found.board).title} on {found.port}",
             boards=(found.board,),
         )
@@ -88,7 +93,7 @@ def resolve(port: str | None, board: str | None = None) -> str:
     if not wanted:
         return _only([device for device in devices() if board is None or board in device.boards], "")
     if wanted.startswith(EMULATED):
-        return _emulated_path(*emulated_instance(wanted))
+        return emulator.Running(*emulated_instance(wanted)).address
     if wanted.startswith("id:"):
         return _only([device for device in devices() if device.serial == wanted[3:]], wanted)
     usb = _USB.fullmatch(wanted)
@@ -115,10 +120,6 @@ def emulated_instance(port: str) -> tuple[str, str]:
     if board.emulator is None:
         raise UsageError(f"board {board.name} has no emulator")
     return board.name, emulator.instance_name(instance or emulator.DEFAULT)
-
-
-def _emulated_path(board: str, instance: str) -> str:
-    return f"{EMULATED}{board}" if instance == emulator.DEFAULT else f"{EMULATED}{board}:{instance}"
 
 
 def _only(found: list[Device], wanted: str) -> str:
@@ -153,17 +154,25 @@ def opened(port: str | None) -> Iterator[str]:
         yield meant
         return
     with emulated(meant) as running:
-        yield str(_port_of(running))
+        try:
+            yield str(_port_of(running))
+        except DeviceError:
+            running.check_power()  # why it is gone says more than that it is
+            raise
 
 
 def _port_of(running: emulator.Running) -> Path:
     """The emulated board's port, which it has some time after its start. Raises NoDevice when it has no firmware."""
-    if boards.load(running.board).emulator == emulator.ESP_ROM:
+    board = boards.load(running.board)
+    if board.emulator == emulator.ESP_ROM:
         raise NoDevice(f"the emulated {running.board} is a boot ROM: it can be flashed, and runs nothing")
-    end = time.monotonic() + _START_SECONDS
-    while not running.bootsel_dir.is_dir():
-        if running.port.exists() or time.monotonic() > end:
-            return running.wait_for_port(0)
-        time.sleep(_POLL)
-    flash = f"host flash --board {running.board} --port {_emulated_path(running.board, running.instance)}"
-    raise NoDevice(f"the emulated board is in BOOTSEL, for it has no firmware; flash it with: {flash}")
+    if isinstance(board.boot, Uf2):
+        end = time.monotonic() + _START_SECONDS
+        while not running.bootsel_dir.is_dir():
+            if running.port.exists() or time.monotonic() > end:
+                return running.wait_for_port(0)
+            time.sleep(_POLL)
+    elif running.firmware.is_file():
+        return running.wait_for_port(_START_SECONDS)
+    state = "is in BOOTSEL, for it has" if isinstance(board.boot, Uf2) else "has"
+    raise NoDevice(f"the emulated board {state} no firmware; flash it with: {running.flash_command}")

@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT, RunHost
 
 from host import boards, firmware_variants
-from host.boards import Esptool, Uf2
+from host.boards import Esptool, Program, Uf2
 from host.errors import BuildError, UsageError
 from host.firmware import build_firmware
 
@@ -27,15 +27,28 @@ def refused(data: dict[str, Any]) -> str:
 def test_every_boards_facts_are_complete(name: str) -> None:
     board = boards.load(name)
     assert board.name == name
-    assert isinstance(board.boot, Uf2 | Esptool)
-    assert all(len(usb_id) == 9 and usb_id[4] == ":" for usb_id in (*board.usb.repl, *board.usb.boot))
-    assert set(board.status.run_on) <= {"emulator", "hardware"}
+    assert isinstance(board.boot, Uf2 | Esptool | Program)
+    usb_ids = (*board.usb.repl, *board.usb.boot) if board.usb else ()
+    assert all(len(usb_id) == 9 and usb_id[4] == ":" for usb_id in usb_ids)
+    assert set(board.status.run_on) <= {"emulator", "QEMU", "this computer", "hardware"}
+    assert isinstance(board.boot, Program) == (board.emulator == "program") == (board.usb is None)
 
 
 def test_what_is_said_to_have_run_on_the_emulator_is_what_the_emulator_executes() -> None:
     executed = {board.name for board in map(boards.load, boards.names()) if board.emulator == "rp2040js"}
     assert {board.name for board in map(boards.load, boards.names()) if "emulator" in board.status.run_on} == executed
     assert {board.name for board in boards.ported()} >= executed
+
+
+def test_a_board_that_a_program_runs_needs_no_usb_and_says_where_it_ran() -> None:
+    data = {name: fact for name, fact in PICO.items() if name not in ("uf2", "usb")}
+    data |= {"program": {"command": ["{firmware}"]}, "status": {"needs": "", "run_on": ["QEMU"]}}
+    board = boards.parse(data, Path("board.toml"))
+    assert (board.boot, board.usb) == (Program(("{firmware}",)), None)
+    assert board.summary == "built here; run on QEMU, never on hardware"
+    data["status"] = {"needs": "", "run_on": ["this computer"]}
+    assert boards.parse(data, Path("board.toml")).summary == "built here; run on this computer"
+    assert "one of [uf2], [esptool], [program]" in refused({**data, "uf2": PICO["uf2"]})
 
 
 @pytest.mark.parametrize(
@@ -62,7 +75,7 @@ def test_sections_that_belong_together_are_all_there_or_none() -> None:
     assert "target 'z80' is none of" in refused({**PICO, "target": "z80"})
     assert "[usb] is missing" in refused({name: fact for name, fact in PICO.items() if name != "usb"})
     assert "target and all of [memory]" in refused({name: fact for name, fact in PICO.items() if name != "memory"})
-    assert "one of [uf2], [esptool]" in refused({name: fact for name, fact in PICO.items() if name != "uf2"})
+    assert "one of [uf2], [esptool], [program]" in refused({name: fact for name, fact in PICO.items() if name != "uf2"})
     unported = {name: fact for name, fact in PICO.items() if name not in ("target", "memory", "flash", "limits")}
     with pytest.raises(UsageError, match=r"not ported to board rpi_pico yet: its board\.toml has no target"):
         _ = boards.parse(unported, Path("board.toml")).flash

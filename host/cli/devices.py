@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from host import boards, ports
-from host.boards import RESETS_AFTER, RESETS_BEFORE, Board, Uf2
+from host.boards import RESETS_AFTER, RESETS_BEFORE, Board, Esptool, Uf2
 from host.cli.app import host
 from host.cli.options import command, complete_board, load_board, port_option
 from host.cli.output import Output, error_object, facts, table
@@ -69,10 +69,10 @@ def flash(
         return _flash_all(output, find_jobs(chosen, named, how))
     if kind is None:
         raise UsageError("say which kind of board with --board, or --all for every board that is there")
-    if how != Settings() and isinstance(kind.boot, Uf2):
+    if how != Settings() and not isinstance(kind.boot, Esptool):
         raise UsageError(f"{kind.name} is not flashed by esptool: no --baud, --erase, --before, --after, --no-stub")
     if drive and not isinstance(kind.boot, Uf2):
-        raise UsageError(f"{kind.name} is flashed over its serial port: no --drive")
+        raise UsageError(f"{kind.name} shows no drive when it is flashed: no --drive")
     _flash_one(output, Job(kind, read_firmware(kind, named.get(kind.name)), port, drive, how))
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from pathlib import Path
 
 import rich_click as click
 from click.shell_completion import get_completion_class
@@ -83,7 +84,8 @@ def build(output: Output, board: Board, variant: str) -> None:
 @command(host, "emulate")
 @board_argument
 @click.option("--name", default="default", help="Of several emulated boards of a kind, which; as in emu:BOARD:NAME.")
-def emulate(output: Output, board: Board, name: str) -> None:
+@click.option("--flash", type=click.Path(dir_okay=False, path_type=Path), help="File with its flash; made if need be.")
+def emulate(output: Output, board: Board, name: str, flash: Path | None) -> None:
     """Run an emulated BOARD until Ctrl-C; its serial port is printed first."""
     from host import emulator
 
@@ -94,7 +96,7 @@ def emulate(output: Output, board: Board, name: str) -> None:
         output.result(data, str(running.port))
         sys.stdout.flush()
 
-    emulator.serve(board.name, instance=emulator.instance_name(name), on_ready=announce)
+    emulator.serve(board.name, flash, instance=emulator.instance_name(name), on_ready=announce)
 
 
 @host.command("completion")

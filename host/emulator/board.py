@@ -8,42 +8,32 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import queue
 import select
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal
 
 from host import boards
 from host.emulator import instance as instances
 from host.emulator.bootsel import Drive
+from host.emulator.powered import Event, Powered
 from host.emulator.process import WINDOW, Process
 from host.emulator.pty_port import PtyPort
 from host.errors import DeviceTimeout, NoDevice, UsageError
 
-Event = dict[str, Any]
-"""What happened: ``event`` names it, ``time`` is time.monotonic().
-
-Names: power_on, connected, disconnected, reset, bootsel, uf2_programmed, uf2_refused, power_cut, power_off, lockup,
-unsupported, crashed. tools/emulator/main.mjs says what else each carries.
-"""
-
-_ENDS = ("power_off", "power_cut", "lockup", "crashed")
 _LOOK_FOR_OPEN = 0.01  # seconds between two looks whether a program opened the port: nothing else tells
 _LOOK_AT_DRIVE = 0.05
 _ANSWER = 30.0
-T = TypeVar("T")
 
 
-class EmulatedBoard(instances.Running):
+class EmulatedBoard(Powered):
     """A Raspberry Pi Pico with a USB cable and a BOOTSEL button. Powered from ``start()`` to ``stop()``.
 
     ``flash`` is the file with its flash, made blank if it is not there; a board with blank flash is in BOOTSEL. With
     ``realtime=False`` the board does not wait while its processor sleeps: its clock runs ahead of the wall's.
+
+    Its events: power_on, connected, disconnected, reset, bootsel, uf2_programmed, uf2_refused, power_cut, power_off,
+    lockup, unsupported, crashed. tools/emulator/main.mjs says what else each carries.
     """
 
     def __init__(
@@ -53,20 +43,11 @@ class EmulatedBoard(instances.Running):
         instance: str = instances.DEFAULT,
         realtime: bool = True,
     ) -> None:
-        super().__init__(name, instance)
         self._facts = boards.load(name)
         if self._facts.emulator is None:
             raise UsageError(f"board {name} has no emulator")
-        self.flash = (flash or self.folder / "flash.bin").resolve()
+        super().__init__(name, instance, flash, self._facts.flash.size)
         self._realtime = realtime
-        self._locks = (
-            instances.Lock(self.flash.with_name(self.flash.name + ".lock")),
-            instances.Lock(self.folder / "lock"),
-        )
-        self._events: list[Event] = []
-        self._changed = threading.Condition()
-        self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
         # the following belong to the thread
         self._process: Process | None = None
         self._port: PtyPort | None = None
@@ -77,56 +58,6 @@ class EmulatedBoard(instances.Running):
         self._reply_ids = itertools.count()
 
     # ---- power ----
-
-    def start(self) -> Self:
-        """Apply power. Raises DeviceBusy when another process runs this instance or this flash file."""
-        if self._thread is not None:
-            return self
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._locks[0].acquire(f"flash image {self.flash}")
-        try:
-            self._locks[1].acquire(f"emulated board {self.board} ({self.instance})")
-            self._blank_flash()
-            self._wake_read, self._wake_write = os.pipe()
-            os.set_blocking(self._wake_write, False)
-            self.port.unlink(missing_ok=True)  # left by a killed process
-            self._stopping = False
-            self._thread = threading.Thread(target=self._run, name=f"emulated {self.board}", daemon=True)
-            self._thread.start()
-            self._do(self._power_on)
-            instances.publish(self, self.flash)
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def stop(self) -> None:
-        """Cut the power and free what the instance holds. Does nothing when it is not running."""
-        if self._thread is not None:
-            self._do(self._stop)
-            self._thread.join()
-            self._thread = None
-            os.close(self._wake_read)
-            os.close(self._wake_write)
-            (self.folder / "info.json").unlink(missing_ok=True)
-        for lock in self._locks:
-            lock.release()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def power_off(self) -> None:
-        """Cut the power now."""
-        self._do(self._power_off)
-
-    def power_on(self) -> None:
-        """Apply power again, after ``power_off``, a power cut or a lockup."""
-        self._do(self._power_on)
 
     def cut_power_at(self, operation: int, outcome: Literal["undone", "half", "done"], seed: int = 0) -> None:
         """Cut the power at the ``operation``-th flash operation from now (1: the next), left as ``outcome`` says.
@@ -167,12 +98,6 @@ class EmulatedBoard(instances.Running):
     # ---- questions ----
 
     @property
-    def events(self) -> tuple[Event, ...]:
-        """Everything that happened since the object was made, oldest first."""
-        with self._changed:
-            return tuple(self._events)
-
-    @property
     def pid(self) -> int | None:
         """Process id of the node process, if the board is powered and not in BOOTSEL."""
         process = self._process
@@ -196,47 +121,7 @@ class EmulatedBoard(instances.Running):
             raise NoDevice(f"the emulated {self.board} lost its power")
         return {name: value for name, value in reply.items() if name not in ("event", "id")}
 
-    def wait_for_event(self, name: str, timeout: float = 30.0, after: int = 0) -> Event:
-        """The first event ``name`` at index ``after`` of ``events`` or later. Raises DeviceTimeout."""
-        with self._changed:
-
-            def found() -> Event | None:
-                return next((event for event in self._events[after:] if event["event"] == name), None)
-
-            self._changed.wait_for(lambda: found() is not None, timeout)
-            event = found()
-        if event is None:
-            raise DeviceTimeout(f"the emulated {self.board} did not report {name} within {timeout:g} s")
-        return event
-
-    def _check_power(self) -> None:
-        if self._thread is None:
-            raise NoDevice(f"the emulated {self.board} ({self.instance}) is not running")
-        last = self.events[-1]
-        if last["event"] in _ENDS:
-            reason = last.get("message", "")
-            raise NoDevice(f"the emulated {self.board} has no power: {last['event']} {reason}".rstrip())
-
-    # ---- from here on: in the thread, but for _do and _command ----
-
-    def _do(self, work: Callable[[], T]) -> T:
-        """Run ``work`` in the thread, wait for it, and return or raise what it does."""
-        if self._thread is None:
-            raise NoDevice(f"the emulated {self.board} ({self.instance}) is not running")
-        done: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
-
-        def run() -> None:
-            try:
-                done.put((work(), None))
-            except BaseException as error:  # handed to the caller's thread
-                done.put((None, error))
-
-        self._work.put(run)
-        os.write(self._wake_write, b"!")
-        result, error = done.get()
-        if error is not None:
-            raise error
-        return result  # type: ignore[return-value]  # it is a T when there was no error
+    # ---- from here on: in the thread, but for _command ----
 
     def _command(self, command: str, **arguments: Any) -> None:
         self._do(lambda: self._powered().send_command(command, **arguments))
@@ -246,25 +131,23 @@ class EmulatedBoard(instances.Running):
             raise NoDevice(f"the processor of the emulated {self.board} has no power or is in BOOTSEL")
         return self._process
 
-    def _run(self) -> None:
-        while not self._stopping:
-            poll = select.poll()
-            poll.register(self._wake_read, select.POLLIN)
-            if self._process:
-                poll.register(self._process.output, select.POLLIN)
-            if self._port and self._port_open:
-                wanted = select.POLLIN if self._untaken < WINDOW else 0
-                poll.register(self._port, wanted | (select.POLLOUT if self._port.has_outgoing else 0))
-            ready = {file for file, _ in poll.poll(self._patience())}
-            if self._wake_read in ready:
-                os.read(self._wake_read, 4096)
-                self._run_work()
-            if self._process and self._process.output in ready:
-                self._hear()
-            if self._port:
-                self._serve_port(self._port)
-            if self._drive:
-                self._serve_drive(self._drive)
+    def _serve(self) -> None:
+        poll = select.poll()
+        poll.register(self._wake_read, select.POLLIN)
+        if self._process:
+            poll.register(self._process.output, select.POLLIN)
+        if self._port and self._port_open:
+            wanted = select.POLLIN if self._untaken < WINDOW else 0
+            poll.register(self._port, wanted | (select.POLLOUT if self._port.has_outgoing else 0))
+        ready = {file for file, _ in poll.poll(self._patience())}
+        if self._wake_read in ready:
+            self._run_work()
+        if self._process and self._process.output in ready:
+            self._hear()
+        if self._port:
+            self._serve_port(self._port)
+        if self._drive:
+            self._serve_drive(self._drive)
 
     def _patience(self) -> int | None:
         """Milliseconds until the thread must look at something that cannot wake it."""
@@ -272,27 +155,11 @@ class EmulatedBoard(instances.Running):
             return round(_LOOK_AT_DRIVE * 1000)
         return round(_LOOK_FOR_OPEN * 1000) if self._port and not self._port_open else None
 
-    def _run_work(self) -> None:
-        while not self._work.empty():
-            self._work.get()()
-
-    def _tell(self, event: str, **details: Any) -> None:
-        with self._changed:
-            self._events.append({"event": event, "time": time.monotonic(), **details})
-            self._changed.notify_all()
-
     # ---- power and modes ----
-
-    def _blank_flash(self) -> None:
-        if not self.flash.exists():
-            self.flash.parent.mkdir(parents=True, exist_ok=True)
-            new = self.flash.with_name(f".{self.flash.name}.{os.getpid()}")
-            new.write_bytes(b"\xff" * self._facts.flash.size)
-            new.rename(self.flash)
 
     def _power_on(self) -> None:
         if self._process is None and self._drive is None:
-            lock = self._locks[0].file
+            lock = self._flash_lock.file
             assert lock is not None
             self._process = Process(self.flash, self._realtime, lock)
             self._tell("power_on")
@@ -311,10 +178,6 @@ class EmulatedBoard(instances.Running):
         for answer in self._replies.values():
             answer.put(None)
         self._replies.clear()
-
-    def _stop(self) -> None:
-        self._power_off()
-        self._stopping = True
 
     def _reset(self) -> None:
         if self._process:

@@ -24,8 +24,8 @@ from host import boards
 from host.boards import Esptool
 from host.emulator import instance as instances
 from host.emulator import slip
-from host.emulator.board import Event
 from host.emulator.esp_loader import Loader
+from host.emulator.powered import Event
 from host.emulator.pty_port import PtyPort
 from host.errors import UsageError
 

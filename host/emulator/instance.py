@@ -3,6 +3,8 @@
 <state>/emulator/<board>/<instance>/
     port        → /dev/pts/N, while the board's USB serial port exists
     RPI-RP2/    the boot ROM's drive, while the board is in BOOTSEL
+    firmware.elf    firmware of a board that a program runs; incoming.elf: what is to replace it
+    stderr.txt  what that program said
     flash.bin   its flash, unless another file is given
     info.json   who runs it, while it runs
     lock        held (flock) by the process that runs it
@@ -11,18 +13,22 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from host import boards, project
-from host.boards import Uf2
-from host.errors import DeviceBusy, DeviceTimeout, UsageError
+from host.boards import Program, Uf2
+from host.errors import CheckFailed, DeviceBusy, DeviceTimeout, NoDevice, UsageError
 
 DEFAULT = "default"
+EMULATED = "emu:"
+"""What --port begins with where an emulated board is meant."""
 _POLL = 0.02
 _TRIES = 10  # a look whether a lock is held holds it for an instant
 
@@ -36,6 +42,16 @@ class Running:
         self.folder = project.state_dir() / "emulator" / board / instance
 
     @property
+    def address(self) -> str:
+        """What --port calls it: emu:BOARD[:NAME]."""
+        return f"{EMULATED}{self.board}" + ("" if self.instance == DEFAULT else f":{self.instance}")
+
+    @property
+    def flash_command(self) -> str:
+        """What a person types to put firmware on it."""
+        return f"host flash --board {self.board} --port {self.address}"
+
+    @property
     def port(self) -> Path:
         """Path of the serial port, the same after every reset; it exists while the port does."""
         return self.folder / "port"
@@ -44,6 +60,21 @@ class Running:
     def bootsel_dir(self) -> Path:
         """Path of the boot ROM's drive; the folder exists while the board is in BOOTSEL."""
         return self.folder / boards.load(self.board).uf2.drive_label
+
+    @property
+    def firmware(self) -> Path:
+        """Path of the firmware of a board that a program runs; the file exists once it was flashed."""
+        return self.folder / "firmware.elf"
+
+    @property
+    def incoming(self) -> Path:
+        """Path of the firmware that such a board takes, as soon as it is there: it becomes ``firmware`` and is run."""
+        return self.folder / "incoming.elf"
+
+    @property
+    def stderr(self) -> Path:
+        """Path of what the program wrote on standard error since it was started last."""
+        return self.folder / "stderr.txt"
 
     @property
     def profile(self) -> Path:
@@ -59,25 +90,50 @@ class Running:
         """``bootsel_dir``, as soon as it exists. Raises DeviceTimeout after ``timeout`` seconds."""
         return self._wait(self.bootsel_dir, self.bootsel_dir.is_dir, timeout, "BOOTSEL drive")
 
-    def program(self, uf2: Path, timeout: float = 30.0) -> str:
-        """Flash a board in BOOTSEL and return the path of its serial port, as soon as that exists.
+    def program(self, firmware: Path, timeout: float = 30.0) -> str:
+        """Flash a board in BOOTSEL, or one that a program runs, and return the path of its serial port, as soon as that
+        exists.
 
         Raises DeviceTimeout when the drive or the port is not there after ``timeout`` seconds each.
         """
-        drive = self.wait_for_bootsel(timeout)
-        (drive / uf2.name).write_bytes(uf2.read_bytes())
+        if isinstance(boards.load(self.board).boot, Program):
+            self.load(firmware, timeout)
+        else:
+            drive = self.wait_for_bootsel(timeout)
+            (drive / firmware.name).write_bytes(firmware.read_bytes())
         return str(self.wait_for_port(timeout))
+
+    def load(self, elf: Path, timeout: float = 30.0) -> None:
+        """Have a board that a program runs take ``elf`` for its firmware, and run it. It is copied whole or not at all.
+
+        Raises CheckFailed when the copy differs, DeviceTimeout when it is not taken within ``timeout`` seconds.
+        """
+        new = self.folder / f".incoming.{os.getpid()}"
+        shutil.copyfile(elf, new)
+        if _sha256(new) != _sha256(elf):
+            new.unlink()
+            raise CheckFailed(f"the copy of {elf} in {self.folder} is not what was copied")
+        new.chmod(0o755)  # the unix port's is a program itself
+        new.replace(self.incoming)
+        end = time.monotonic() + timeout
+        while self.incoming.exists():
+            if time.monotonic() > end:
+                self.incoming.unlink(missing_ok=True)
+                raise DeviceTimeout(f"the emulated {self.board} did not take its firmware within {timeout:g} s")
+            time.sleep(_POLL)
 
     def _has_port(self) -> bool:
         return self.port.exists()
 
-    def _check_power(self) -> None:
-        """Raise NoDevice when waiting is in vain. Of another process's board that is not known here."""
+    def check_power(self) -> None:
+        """Raise NoDevice when waiting is in vain; with the reason, where this process runs the board."""
+        if not Lock(self.folder / "lock").held():
+            raise NoDevice(f"the emulated {self.board} ({self.instance}) does not run any more")
 
     def _wait(self, path: Path, there: Callable[[], bool], timeout: float, what: str) -> Path:
         end = time.monotonic() + timeout
         while not there():
-            self._check_power()
+            self.check_power()
             if time.monotonic() > end:
                 raise DeviceTimeout(f"the emulated {self.board} has no {what} after {timeout:g} s")
             time.sleep(_POLL)
@@ -165,3 +221,8 @@ def publish(running: Running, flash: Path) -> None:
     new = running.folder / f".info.{os.getpid()}"
     new.write_text(json.dumps(info, indent=2) + "\n")
     new.rename(running.folder / "info.json")
+
+
+def _sha256(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

@@ -77,6 +77,11 @@ class PtyPort:
         self._outgoing += data
 
     @property
+    def outgoing(self) -> int:
+        """How many queued bytes wait for ``flush``."""
+        return len(self._outgoing)
+
+    @property
     def has_outgoing(self) -> bool:
         """Whether queued bytes wait for ``flush``."""
         return bool(self._outgoing)

@@ -10,27 +10,34 @@ from pathlib import Path
 from types import FrameType
 
 from host import boards
-from host.emulator.board import EmulatedBoard, Event
+from host.emulator.board import EmulatedBoard
 from host.emulator.esp_rom import EspRom
 from host.emulator.instance import DEFAULT
+from host.emulator.powered import Event
+from host.emulator.program import ProgramBoard
 from host.errors import DeviceError
 
 ESP_ROM = "esp-rom"
-"""The kind, in board.toml, of an emulated board that is an `EspRom`; the others are an `EmulatedBoard`."""
+PROGRAM = "program"
+"""The kinds, in board.toml, of emulated boards that are an `EspRom` or a `ProgramBoard`; others: `EmulatedBoard`."""
+
+Emulated = EmulatedBoard | EspRom | ProgramBoard
 
 _FATAL = ("lockup", "crashed")
+_READY = ("connected", "bootsel", "no_firmware")
 
 
-def make(
-    board: str, instance: str = DEFAULT, flash: Path | None = None, realtime: bool = True
-) -> EmulatedBoard | EspRom:
+def make(board: str, instance: str = DEFAULT, flash: Path | None = None, realtime: bool = True) -> Emulated:
     """The emulated ``board`` of the kind that it has, not yet powered."""
-    if boards.load(board).emulator == ESP_ROM:
+    kind = boards.load(board).emulator
+    if kind == ESP_ROM:
         return EspRom(board, flash, instance)
+    if kind == PROGRAM:
+        return ProgramBoard(board, flash, instance)
     return EmulatedBoard(board, flash, instance, realtime)
 
 
-def _announce(board: EmulatedBoard | EspRom) -> None:
+def _announce(board: Emulated) -> None:
     print(board.port, flush=True)
 
 
@@ -39,12 +46,12 @@ def serve(
     flash: Path | None = None,
     instance: str = DEFAULT,
     realtime: bool = True,
-    on_ready: Callable[[EmulatedBoard | EspRom], None] = _announce,
+    on_ready: Callable[[Emulated], None] = _announce,
 ) -> None:
     """Run an emulated ``board`` until SIGINT or SIGTERM; what happens to it is told on stderr.
 
-    ``on_ready`` is called once its port or its BOOTSEL drive is there; by default it prints the port's path. Raises
-    DeviceBusy when it runs already, DeviceError when its processor locks up.
+    ``on_ready`` is called once its port is there, or it waits for firmware; by default it prints the port's path.
+    Raises DeviceBusy when it runs already, DeviceError when its processor locks up or its program ends.
     """
     stop = threading.Event()
 
@@ -58,7 +65,7 @@ def serve(
             ready = False
             while not stop.wait(0.1):
                 events = running.events
-                if not ready and any(event["event"] in ("connected", "bootsel") for event in events):
+                if not ready and any(event["event"] in _READY for event in events):
                     ready = True
                     on_ready(running)
                 for event in events[told:]:
@@ -69,7 +76,7 @@ def serve(
             signal.signal(number, handler)
 
 
-def _report(board: EmulatedBoard | EspRom, event: Event) -> None:
+def _report(board: Emulated, event: Event) -> None:
     name = event["event"]
     if name in _FATAL:
         registers = " ".join(f"{register}={value}" for register, value in event.get("registers", {}).items())
@@ -79,12 +86,16 @@ def _report(board: EmulatedBoard | EspRom, event: Event) -> None:
         print(f"{board.board}: {text}", file=sys.stderr, flush=True)
 
 
-def _text(board: EmulatedBoard | EspRom, event: Event) -> str | None:
+def _text(board: Emulated, event: Event) -> str | None:
     match event["event"]:
         case "connected":
             return f"serial port {board.port}; stop with Ctrl-C"
         case "bootsel":
             return f"in BOOTSEL: copy a UF2 file to {board.bootsel_dir}; stop with Ctrl-C"
+        case "no_firmware":
+            return f"no firmware; flash it with: {board.flash_command}; stop with Ctrl-C"
+        case "firmware_taken":
+            return "new firmware"
         case "uf2_programmed":
             return f"{event['file']} programmed"
         case "uf2_refused":

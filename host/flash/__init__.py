@@ -1,7 +1,8 @@
 """Put firmware on boards, and check that they then run it.
 
-``uf2`` is for boards whose boot ROM shows a drive, ``esp`` for those that esptool talks to; `Job` is one board to
-flash, either way, and ``flash_all`` does several at once. docs/flashing.md tells what happens when.
+``uf2`` is for boards whose boot ROM shows a drive, ``esp`` for those that esptool talks to, ``program`` for those that
+a program of this computer runs; `Job` is one board to flash, whichever way, and ``flash_all`` does several at once.
+docs/flashing.md tells what happens when.
 """
 
 from host.flash.esp import Settings

@@ -10,9 +10,9 @@ from typing import Any
 
 from host import boards, ports
 from host.board import Progress, connect
-from host.boards import Board, Uf2
+from host.boards import Board, Esptool, Program, Uf2
 from host.errors import BuildError, DeviceError, HostError, NoDevice
-from host.flash import esp, uf2
+from host.flash import esp, program, uf2
 from host.flash.firmware import Firmware, built_firmware, read_firmware
 from host.flash.uf2 import Report
 
@@ -41,12 +41,17 @@ class Job:
         return self.port or str(self.drive or "the only one")
 
     def run(self, report: Report, progress: Progress | None = None, patience: float = 0.0) -> dict[str, Any] | None:
-        """Flash the board; as ``flash`` of host.flash.uf2 or host.flash.esp, whichever it needs."""
-        if isinstance(self.board.boot, Uf2):
-            with uf2.target(self.board, self.port, self.drive) as drive:
-                return uf2.flash(self.board, self.firmware, drive, report, progress, patience)
-        with esp.target(self.board, self.port) as chip:
-            return esp.flash(self.board, self.firmware, chip, report, progress, self.settings)
+        """Flash the board; as ``flash`` of host.flash.uf2, esp or program, whichever it needs."""
+        match self.board.boot:
+            case Uf2():
+                with uf2.target(self.board, self.port, self.drive) as drive:
+                    return uf2.flash(self.board, self.firmware, drive, report, progress, patience)
+            case Esptool():
+                with esp.target(self.board, self.port) as chip:
+                    return esp.flash(self.board, self.firmware, chip, report, progress, self.settings)
+            case Program():
+                with program.target(self.board, self.port) as running:
+                    return program.flash(self.firmware, running, report, progress)
 
 
 def find_jobs(chosen: Sequence[Board], files: Mapping[str, Path], settings: esp.Settings = esp.DEFAULTS) -> list[Job]:
