@@ -131,8 +131,8 @@ class Status:
 
 @dataclass(frozen=True)
 class Emulator:
-    """``rp2040js`` executes the firmware, as does ``program``, the one in [program]; ``esp-rom`` is a boot ROM that can be
-    flashed, and executes nothing.
+    """``rp2040js`` executes the firmware, as does ``program``, the one in [program]; ``esp-rom`` is a boot ROM that can
+    be flashed, and executes nothing.
     """
 
     kind: str
