@@ -232,6 +232,31 @@ def test_code_for_the_pico_needs_no_relocation(wamrc: Run, tmp_path: Path) -> No
     assert relocations == bytes(12), "no symbols, no names, no groups"
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--target=x86_64 --target-abi=gnu --cpu=x86-64 --enable-builtin-intrinsics=f32.const --stack-bounds-checks=1",
+        "--target=xtensa --cpu=esp32 --enable-builtin-intrinsics=f32.const,llvm.minnum.f32 --stack-bounds-checks=0",
+    ],
+)
+def test_signs_constants_and_literals_need_no_relocation(wamrc: Run, flags: str, tmp_path: Path) -> None:
+    """Two functions: on Xtensa the second's literals have to be aligned behind the first, whatever its size is."""
+    (tmp_path / "signs.wasm").write_bytes(
+        wasmtime.wat2wasm("""
+        (module
+          (func (export "odd") (param i32) (result i32) (i32.add (local.get 0) (i32.const 0x12345678)))
+          (func (export "signs") (param f32 f32) (result f32)
+            (f32.min (f32.neg (local.get 0))
+              (f32.copysign (f32.mul (f32.const 1.5) (f32.abs (local.get 0))) (local.get 1)))))
+        """)
+    )
+    result = wamrc(
+        *flags.split(), "--xip", "--disable-simd", "--bounds-checks=1", "-o", "signs.aot", "signs.wasm", cwd=tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+    assert aot_sections((tmp_path / "signs.aot").read_bytes())[5] == bytes(12), "no symbols, no names, no groups"
+
+
 def test_hoisted_bounds_checks_leave_the_loop(wamrc: Run, tmp_path: Path) -> None:
     """The loop is there twice: without its check, and as it was for when memory ends before the loop does."""
     (tmp_path / "sum.wasm").write_bytes(WASM)

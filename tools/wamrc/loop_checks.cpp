@@ -28,6 +28,7 @@
 #include <llvm/Transforms/Utils/ScalarEvolutionExpander.h>
 
 #include "aot_llvm.h"
+#include "in_place.h"
 
 using namespace llvm;
 
@@ -354,4 +355,7 @@ extern "C" void __wrap_aot_apply_llvm_new_pass_manager(AOTCompContext *context, 
         }
     }
     __real_aot_apply_llvm_new_pass_manager(context, module);
+    if (context->is_indirect_mode) {
+        in_place_prepare(*unwrap(module));
+    }
 }
