@@ -36,6 +36,7 @@ from host.link import Link
 from host.pack import Pack, decode_image
 from host.pack.spec import BYTECODE_TARGET, DTYPES, DType
 from host.shapes import array_shape, element_shape
+from host.transcript import Transcript
 
 Progress = Callable[[int, int], None]
 """Called with the bytes done and the bytes in all."""
@@ -81,6 +82,11 @@ class Board:
     def port(self) -> str:
         """Path of the serial port."""
         return self._link.port
+
+    @property
+    def transcript(self) -> Transcript:
+        """What was said over the port last, to read when something went wrong."""
+        return self._link.transcript
 
     def __enter__(self) -> Self:
         return self
@@ -253,7 +259,8 @@ class Board:
     def _send_agent(self) -> int:
         """Send the agent, without comments and with the least indentation; both take time on the wire."""
         lines = (line for line in _AGENT.read_text().splitlines() if line.strip() and not line.lstrip().startswith("#"))
-        return int(self._link.exec("\n".join(line.replace("    ", " ") for line in lines) + "\nprint(_host.AHEAD)"))
+        code = "\n".join(line.replace("    ", " ") for line in lines) + "\nprint(_host.AHEAD)"
+        return int(self._link.exec(code, title=f"# {_AGENT.name}"))
 
     def _send(self, data: bytes, progress: Progress | None, timeout: float) -> bool:
         """Send ``data`` in chunks; False when the board found an error before it had all of it."""

@@ -23,6 +23,7 @@ from mpremote.transport_serial import SerialTransport
 
 from host import errors
 from host.errors import BoardError, DeviceBusy, DeviceError, DeviceTimeout, HostError, NoDevice
+from host.transcript import Transcript
 
 _TICK = 2.0  # seconds that one read from the port may block; longer waits are made of these
 _END = b"\x04"  # ends what code printed, and then its traceback, in the raw REPL
@@ -35,7 +36,10 @@ transport_serial.print = lambda *_words, **_options: None
 
 
 class Link:
-    """A board's raw REPL over one serial port, which it holds exclusively until ``close``."""
+    """A board's raw REPL over one serial port, which it holds exclusively until ``close``.
+
+    ``transcript`` has what was said over it last.
+    """
 
     def __init__(self, port: str, timeout: float = 10.0) -> None:
         """Open ``port`` and stop whatever runs on the board.
@@ -43,6 +47,7 @@ class Link:
         Raises NoDevice, DeviceBusy, or DeviceTimeout when no REPL answers within ``timeout`` seconds.
         """
         self.port = port
+        self.transcript = Transcript()
         self._transport = self._open(timeout)
 
     def _open(self, timeout: float) -> SerialTransport:
@@ -67,21 +72,22 @@ class Link:
             self._transport.exit_raw_repl()
         _close(self._transport)
 
-    def exec(self, code: str, timeout: float = 10.0) -> str:
-        """Run ``code`` on the board and return what it printed.
+    def exec(self, code: str, timeout: float = 10.0, title: str | None = None) -> str:
+        """Run ``code`` on the board and return what it printed. A ``title`` stands for it in the transcript.
 
         Raises the board's own error (see ``board_error``) when the code ends with one, and DeviceTimeout when it is
         silent for ``timeout`` seconds; it is interrupted then.
         """
-        self.begin(code)
+        self.begin(code, title)
         try:
             return self.finish(timeout)
         except KeyboardInterrupt:
             self.interrupt()
             raise
 
-    def begin(self, code: str) -> None:
+    def begin(self, code: str, title: str | None = None) -> None:
         """Start ``code`` on the board; ``read`` and ``write`` talk with it until ``finish``."""
+        self.transcript.sent(title or code)
         with _translated(self.port):
             self._transport.exec_raw_no_follow(code)
 
@@ -91,15 +97,21 @@ class Link:
         if not printed.endswith(_END):
             output += self._until_end(timeout)
         error = self._until_end(timeout)
+        self.transcript.printed(_text(output))
         if error:
+            self.transcript.happened(_text(error))
             raise board_error(_text(error))
         return _text(output)
 
     def _until_end(self, timeout: float) -> bytes:
         data = bytearray()
-        with _translated(self.port):
-            # a consumer, since mpremote itself copies all it has for every byte that it adds
-            self._transport.read_until(1, _END, timeout=timeout, data_consumer=data.extend)
+        try:
+            with _translated(self.port):
+                # a consumer, since mpremote itself copies all it has for every byte that it adds
+                self._transport.read_until(1, _END, timeout=timeout, data_consumer=data.extend)
+        finally:
+            if not data.endswith(_END):
+                self.transcript.printed(_text(data))
         if not data.endswith(_END):
             self.interrupt()
             raise DeviceTimeout(f"the board on {self.port} was silent for {timeout:g} s and was interrupted")
@@ -107,16 +119,19 @@ class Link:
 
     def interrupt(self) -> None:
         """Stop what runs and come back to the raw REPL's prompt."""
+        self.transcript.happened("interrupted")
         with _translated(self.port):
             _enter_raw_repl(self._transport, timeout=10.0)
 
     def soft_reset(self) -> None:
         """Restart MicroPython: every object of the REPL is gone, as are pins and timers that were set up."""
+        self.transcript.happened("soft reset")
         with _translated(self.port):
             self._transport.enter_raw_repl(soft_reset=True)
 
     def write(self, data: bytes) -> None:
         """Send bytes to the code that runs."""
+        self.transcript.data(sent=len(data))
         with _translated(self.port):
             self._transport.serial.write(data)
 
@@ -128,6 +143,7 @@ class Link:
             with _translated(self.port):
                 new = self._transport.serial.read(size - len(data))
             if new:
+                self.transcript.data(received=len(new))
                 data += new
                 last = time.monotonic()
             elif time.monotonic() - last > timeout:
@@ -157,7 +173,7 @@ def _arguments(text: str) -> tuple[str, *tuple[int | None, ...]]:
     return (text,)
 
 
-def _text(data: bytes) -> str:
+def _text(data: bytes | bytearray) -> str:
     return data.decode(errors="replace").replace("\r\n", "\n")
 
 

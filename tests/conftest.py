@@ -31,6 +31,7 @@ from host.emulator import EmulatedBoard  # noqa: E402
 from host.pack import keys, keyset  # noqa: E402
 
 RunHost = Callable[..., "subprocess.CompletedProcess[str]"]
+collect_ignore = ["hil_example"]  # a user's repository, with tests that have the plugin's fixtures
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from host import project
 from host.cli.app import host
 from host.cli.options import command, port_option
 from host.cli.output import Output, facts, table
@@ -242,10 +241,9 @@ def default_pack() -> Path:
 
     Raises UsageError when it is not built.
     """
-    from host.pack import read_source
+    from host.pack.source import own_source, read_source
 
-    source = read_source(current_source() or _own_source())
-    path = _packs_folder(source.folder) / f"{source.name}-{source.version}"
+    path = read_source(current_source() or own_source()).built
     if not path.exists():
         raise UsageError(f"no pack given, and {path} is not built; make it with: host pack build")
     return path
@@ -257,15 +255,6 @@ def current_source() -> Path | None:
 
     folder = Path.cwd()
     return folder if (folder / FILE).is_file() else None
-
-
-def _own_source() -> Path:
-    return project.root() / "kernels_aot"
-
-
-def _packs_folder(source: Path) -> Path:
-    """Where `host pack build` puts the pack of that folder: in it, but the project's own where everything is built."""
-    return project.build_dir() / "packs" if source == _own_source() else source / "build"
 
 
 @command(pack, "new")
@@ -296,10 +285,11 @@ def pack_build(
 ) -> None:
     """Compile and sign a pack. SOURCE is a folder with pack.toml; default: this one, else the project's kernels_aot."""
     from host.pack import Pack, build_pack, read_source, write_archive
+    from host.pack.source import own_source
 
     pair = _signing_key(output, key_name)
-    folder = read_source(source or current_source() or _own_source()).folder
-    built = build_pack(folder, out or _packs_folder(folder), pair, list(targets) or None)
+    found = read_source(source or current_source() or own_source())
+    built = build_pack(found.folder, out or found.build_folder, pair, list(targets) or None)
     opened = Pack.open(built, [pair.public])
     data = {"pack": str(built), "archive": None, **_summary(opened)}
     if archive:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from host import project
 from host.errors import UsageError
 from host.pack import flavours, image, notation, schema
 from host.pack.spec import KernelSpec
@@ -41,6 +42,21 @@ class PackSource:
     security_counter: int
     targets: tuple[str, ...]
     kernels: tuple[SourceKernel, ...]
+
+    @property
+    def build_folder(self) -> Path:
+        """Where `host pack build` puts packs: in the source's folder, but the project's own where all is built."""
+        return project.build_dir() / "packs" if self.folder == own_source() else self.folder / "build"
+
+    @property
+    def built(self) -> Path:
+        """The pack that `host pack build` made, if it did."""
+        return self.build_folder / f"{self.name}-{self.version}"
+
+
+def own_source() -> Path:
+    """The folder of the project's own pack."""
+    return project.root() / "kernels_aot"
 
 
 def read_source(path: Path) -> PackSource:
