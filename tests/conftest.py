@@ -34,6 +34,12 @@ RunHost = Callable[..., "subprocess.CompletedProcess[str]"]
 collect_ignore = ["hil_example"]  # a user's repository, with tests that have the plugin's fixtures
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse the plugin's option: `board` is a fixture of this file's here."""
+    if config.getoption("--board", None):
+        raise pytest.UsageError("--board: these tests have the emulated Pico and no other board; see docs/hil.md")
+
+
 @pytest.fixture
 def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A state folder of the test's own: no emulated board of anyone else is in it."""

@@ -188,7 +188,7 @@ def _say(config: pytest.Config) -> Any:
     terminal, capture = map(config.pluginmanager.get_plugin, ("terminalreporter", "capturemanager"))
 
     def say(text: str) -> None:
-        if terminal is not None:
+        if terminal is not None and capture is not None:
             with capture.global_and_fixture_disabled():
                 terminal.ensure_newline()
                 terminal.write_line(text)
@@ -236,7 +236,7 @@ def pytest_runtest_makereport(
         infrastructure = call.excinfo is not None and reporting.is_infrastructure(call.excinfo.value)
         if infrastructure:
             assert call.excinfo is not None
-            reporting.mark(report, call.excinfo.value)
+            reporting.mark(report, item, call.excinfo)
             item.user_properties[:] = report.user_properties
         if transcript := held.transcript():
             report.sections.append((reporting.TRANSCRIPT, transcript))

@@ -31,9 +31,11 @@ def is_infrastructure(error: BaseException) -> bool:
     return isinstance(error, DeviceError) and not isinstance(error, BoardError)
 
 
-def mark(report: pytest.TestReport, error: BaseException) -> None:
-    """Make ``report`` one of an infrastructure error."""
+def mark(report: pytest.TestReport, item: pytest.Item, raised: pytest.ExceptionInfo[BaseException]) -> None:
+    """Make ``report`` one of an infrastructure error, with a short traceback: its message says what is to be known."""
+    error = raised.value
     text = f"{type(error).__name__}: {error}"
+    report.longrepr = raised.getrepr(style="short", chain=False, tbfilter=item._traceback_filter)
     vars(report).update(
         infrastructure=text,
         worth_repeating=not isinstance(error, DeviceBusy),  # which was waited for already
