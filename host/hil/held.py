@@ -22,7 +22,6 @@ from urllib.parse import quote
 
 from host import boards, emulator, flash, ports, project
 from host.board import Board, connect, image_target
-from host.boards import Uf2
 from host.emulator.instance import Lock
 from host.errors import BoardError, CheckFailed, DeviceBusy, DeviceError, HostError, PackError, UsageError
 from host.hil.choice import port_of
@@ -159,7 +158,7 @@ class HeldBoard:
         stack.enter_context(ports.emulated(own))
         self._own = own
         facts = boards.load(kind)
-        if new and isinstance(facts.boot, Uf2):
+        if new and facts.emulator != emulator.ESP_ROM:
             try:
                 flash.Job(facts, flash.read_firmware(facts), own).run(lambda _: None)
             except BaseException:
