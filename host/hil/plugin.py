@@ -59,7 +59,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse options that make no sense before anything runs."""
-    _number(config, "board_wait"), _number(config, "board_retries")
+    for setting in ("board_wait", "board_retries"):
+        _number(config, setting)
     names = _names(config)
     try:
         for name in config.getoption("--board") or ():
