@@ -18,7 +18,7 @@ from typing import Any
 from host import boards, firmware
 from host.board import Board, connect
 from host.emulator import EmulatedBoard
-from host.errors import BoardError, EpochDeadline, NoSuchKernel, UsageError
+from host.errors import BoardError, EpochDeadline, KernelError, NoSuchKernel, UsageError
 from host.firmware_files import LIBGCC
 from host.firmware_variants import BENCH, VARIANTS
 from host.pack import Pack, build_pack, keys, keyset
@@ -110,6 +110,14 @@ class KernelCost:
             "aot_over_native": self.aot / self.native if self.native else None,
             "micropython_over_aot": self.micropython / self.aot if self.micropython else None,
         }
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Cycles of AOT code for each element of the output, of which a call had ``elements``."""
+
+    elements: int
+    cycles_per_element: float
 
 
 @dataclass(frozen=True)
@@ -206,6 +214,22 @@ def _start_agent(board: Board) -> None:
         board.exec(f"{emitter} = formulas")
 
 
+def aot_speeds(board: Board, pack: Pack) -> dict[str, Speed]:
+    """What AOT code of the kernels of ``pack`` takes on ``board``, where it is active, at the sizes of `host bench`.
+
+    MicroPython starts anew, with nothing in the arena. A kernel that ends in an error, or has tensors that do not fit
+    or are of a type that the agent has no values for, is left out.
+    """
+    board.soft_reset()
+    board.exec(_AGENT.read_text())
+    speeds = {}
+    for spec in pack.kernels.values():
+        sizes = spec.bench or spec.test.symbols
+        with suppress(KernelError, BoardError):
+            speeds[spec.id] = Speed(_elements(spec, sizes), _per_element(board, spec, sizes, False))
+    return speeds
+
+
 def _kernel_cost(board: Board, spec: KernelSpec, report: Report) -> KernelCost:
     report(spec.id)
     sizes = spec.bench or spec.test.symbols
@@ -220,24 +244,28 @@ def _kernel_cost(board: Board, spec: KernelSpec, report: Report) -> KernelCost:
 
 
 def _compiled_cost(board: Board, spec: KernelSpec, sizes: Mapping[str, int]) -> KernelCost:
-    arguments = arguments_of(spec, sizes)
-    elements = math.prod(spec.outputs[0].sizes(sizes))
-
-    def per_element(reference: bool | str) -> float:
-        return float(board.eval(f"kernel_cycles({spec.id!r}, {arguments}, {reference!r})", _TIMEOUT)) / elements
-
     def per_element_native(reference: bool | str) -> float | None:
         with suppress(NoSuchKernel, EpochDeadline):  # the firmware has no reference of it, or one that is too slow
-            return per_element(reference)
+            return _per_element(board, spec, sizes, reference)
         return None
 
     return KernelCost(
         id=spec.id,
-        elements=elements,
-        aot=per_element(False),
+        elements=_elements(spec, sizes),
+        aot=_per_element(board, spec, sizes, False),
         native=per_element_native(True),
         native_libgcc=per_element_native(spec.id + LIBGCC),
     )
+
+
+def _per_element(board: Board, spec: KernelSpec, sizes: Mapping[str, int], reference: bool | str) -> float:
+    """Cycles for each element of the output, of the pack's code or of a ``reference`` in the firmware."""
+    call = f"kernel_cycles({spec.id!r}, {arguments_of(spec, sizes)}, {reference!r})"
+    return float(board.eval(call, _TIMEOUT)) / _elements(spec, sizes)
+
+
+def _elements(spec: KernelSpec, sizes: Mapping[str, int]) -> int:
+    return math.prod(spec.outputs[0].sizes(sizes))
 
 
 def _curve(board: Board, spec: KernelSpec, report: Report) -> Iterator[KernelCost]:

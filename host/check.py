@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from host import formats, reference
 from host.check_cases import MAX_BYTES, MAX_ELEMENTS, Array, Case, cases
+from host.distributions import Distances, Errors
 from host.errors import CheckFailed, KernelError
 from host.pack.spec import KernelSpec
 from host.reference import REFERENCES, Reference
@@ -67,19 +68,40 @@ class Mismatch:
 class KernelReport:
     """One kernel's part of the check.
 
-    ``mismatches`` counts elements (or whole calls, where one side failed) that differ between board and host;
-    ``board_outside`` and ``host_outside`` elements beyond the reference's bound; ``largest_error`` is the largest error
-    of the host's results as a fraction of that bound, None when the kernel has no reference.
+    ``mismatches`` counts elements (or whole calls, where one side failed) that differ between board and host, and
+    ``distances`` has how far the elements among them are apart; ``board_errors`` and ``host_errors`` are each side's
+    against the reference, None when the kernel has none. ``dtype`` is the output's.
     """
 
     id: str
+    dtype: str
     cases: int
     elements: int
     mismatches: int
-    board_outside: int
-    host_outside: int
-    largest_error: float | None
+    distances: Distances
+    board_errors: Errors | None
+    host_errors: Errors | None
     examples: tuple[Mismatch, ...]
+
+    @property
+    def board_outside(self) -> int:
+        """Elements of the board's results beyond the reference's bound."""
+        return self.board_errors.outside if self.board_errors else 0
+
+    @property
+    def host_outside(self) -> int:
+        """Elements of the host's results beyond the reference's bound."""
+        return self.host_errors.outside if self.host_errors else 0
+
+    @property
+    def largest_error(self) -> float | None:
+        """The largest error of the host's results as a fraction of the bound, None when there is no reference."""
+        return self.host_errors.largest if self.host_errors else None
+
+    @property
+    def passed(self) -> bool:
+        """No bits differ, and no result is outside its bound."""
+        return not (self.mismatches or self.board_outside or self.host_outside)
 
 
 @dataclass(frozen=True)
@@ -97,8 +119,8 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """No bits differ, and no result is outside its bound."""
-        return not any(k.mismatches or k.board_outside or k.host_outside for k in self.kernels)
+        """Every kernel did."""
+        return all(kernel.passed for kernel in self.kernels)
 
     @property
     def exit_code(self) -> int:
@@ -177,8 +199,9 @@ class _Tally:
         self._spec = spec
         self._references = references
         self._cases = self._elements = self._mismatches = 0
-        self._outside = {"board": 0, "host": 0}
-        self._largest: float | None = None
+        self._distances = Distances()
+        self._board_errors: Errors | None = None
+        self._host_errors: Errors | None = None
         self._examples: list[Mismatch] = []
 
     def add(self, case: Case, board: Array | str, host: Array | str) -> None:
@@ -191,7 +214,9 @@ class _Tally:
         if board.shape != host.shape or board.dtype != host.dtype:
             self._mismatch(case, None, _describe(board), _describe(host))
             return
-        for index in np.argwhere(compare(board, host)):
+        different = compare(board, host)
+        self._distances += Distances.of(board[different], host[different])
+        for index in np.argwhere(different):
             at = tuple(int(i) for i in index)
             self._mismatch(case, at, _hex(board[at]), _hex(host[at]))
         self._hold_against_reference(case, board, host)
@@ -199,12 +224,13 @@ class _Tally:
     def report(self) -> KernelReport:
         return KernelReport(
             self._spec.id,
+            self._spec.outputs[0].dtype.name,
             self._cases,
             self._elements,
             self._mismatches,
-            self._outside["board"],
-            self._outside["host"],
-            self._largest,
+            self._distances,
+            self._board_errors,
+            self._host_errors,
             tuple(self._examples),
         )
 
@@ -220,13 +246,8 @@ class _Tally:
         if expected is None:
             return
         dtype = self._spec.outputs[0].dtype
-        value = formats.elements(host, dtype)
-        self._outside["board"] += int(reference.outside(formats.elements(board, dtype), expected).sum())
-        self._outside["host"] += int(reference.outside(value, expected).sum())
-        with np.errstate(all="ignore"):
-            errors = np.abs(value - expected.value) / expected.bound
-        largest = float(errors[np.isfinite(errors)].max(initial=0.0))
-        self._largest = max(self._largest or 0.0, largest)
+        self._board_errors = (self._board_errors or Errors()) + Errors.of(formats.elements(board, dtype), expected)
+        self._host_errors = (self._host_errors or Errors()) + Errors.of(formats.elements(host, dtype), expected)
 
 
 def _describe(outcome: Array | str) -> str:

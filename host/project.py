@@ -6,11 +6,16 @@ Each folder can be moved by an environment variable, which tests use to stay out
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import platformdirs
 
+from host.errors import UsageError
+
 _APP = "host-kern"
+TIME = "%Y-%m-%dT%H:%M:%SZ"
+"""How times are written, in UTC."""
 
 
 def root() -> Path:
@@ -42,3 +47,19 @@ def config_dir() -> Path:
 def state_dir() -> Path:
     """Flash images and ports of emulated boards: ``HOST_STATE_DIR``, else the user's state folder."""
     return _folder("HOST_STATE_DIR", platformdirs.user_state_dir(_APP))
+
+
+def source_date() -> str | None:
+    """SOURCE_DATE_EPOCH as a time; None without it. Raises UsageError for one that is no time.
+
+    Builds have no other time, as the clock's would make every one differ.
+    """
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    if not epoch:
+        return None
+    try:
+        if int(epoch) < 0:
+            raise ValueError("before 1970")
+        return datetime.fromtimestamp(int(epoch), UTC).strftime(TIME)
+    except (ValueError, OverflowError, OSError) as error:
+        raise UsageError(f"SOURCE_DATE_EPOCH is {epoch!r}, must be seconds since 1970") from error

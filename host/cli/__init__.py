@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import rich_click as click
 
-from host.cli import bench, compute, devices, making, packs  # noqa: F401  (each adds its commands to the group)
+from host.cli import bench, check, compute, devices, making, packs  # noqa: F401  (each adds its commands to the group)
 from host.cli.app import host
 from host.cli.output import console, error_object
 from host.errors import HostError, UsageError
@@ -27,7 +27,7 @@ def main(args: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if args is None else args)
     as_json = "--json" in words
     try:
-        code = host.main(words, prog_name="host", standalone_mode=False)
+        code = host.main(words, prog_name="host", standalone_mode=False, obj=tuple(words))
         return code if isinstance(code, int) else 0
     except HostError as error:
         return _failed(as_json, type(error).__name__, str(error), error.exit_code)

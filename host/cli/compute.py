@@ -1,4 +1,4 @@
-"""host run, check: kernels at work, on a board and under Wasmtime."""
+"""host run: one call of a kernel, on a board or under Wasmtime."""
 
 from __future__ import annotations
 
@@ -10,18 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
-from rich.console import RenderableType
 
 from host.cli.app import host
-from host.cli.options import command, pack_option, port_option
-from host.cli.output import Output, facts, table
-from host.cli.packs import current_source, default_pack
+from host.cli.options import command, pack_option
+from host.cli.output import Output, facts
+from host.cli.packs import default_pack
 from host.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from host.check import Report
     from host.pack import Pack
     from host.pack.spec import KernelSpec, Param
 
@@ -204,103 +202,3 @@ def _on_board(port: str, spec: KernelSpec, inputs: dict[str, np.ndarray | None],
         begin = time.perf_counter()
         result = board.run(spec.id, list(inputs.values()), params)
         return _Done(board.port, result, time.perf_counter() - begin)
-
-
-@command(host, "check")
-@port_option
-@click.option("--seed", default=1, show_default=True, help="The same seed gives the same cases.")
-@click.option("--count", default=200, show_default=True, type=click.IntRange(min=1), help="Cases for each kernel.")
-@click.option("--kernel", "only", multiple=True, metavar="ID", help="Check only this kernel; may be repeated.")
-@pack_option
-@click.option(
-    "--reference",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Python file with REFERENCES, which is run; default: reference.py, for the pack of this folder.",
-)
-def check(
-    output: Output,
-    port: str | None,
-    seed: int,
-    count: int,
-    only: Sequence[str],
-    pack: Path | None,
-    reference: Path | None,
-) -> int:
-    """Compare a board with Wasmtime, bit by bit, and both with a float64 reference.
-
-    MicroPython on the board starts anew. The exit code is 1 when a bit differs, or a result is further from the
-    reference than it may be.
-    """
-    from host.board import connect
-    from host.check import run_check
-    from host.pack import Pack
-    from host.reference import REFERENCES, read
-    from host.runtime import Runtime
-    from host.security_counters import MemoryCounters
-
-    opened = Pack.open(pack or default_pack())
-    own = reference or (None if pack else _references_here())
-    if own:
-        output.note(f"Running {own} for its references")
-    references = {**REFERENCES, **(read(own) if own else {})}
-    with (
-        connect(port) as board,
-        Runtime(counters=MemoryCounters()) as runtime,
-        output.progress("checking", unit="cases") as progress,
-    ):
-        board.soft_reset()  # tensors that a session at the REPL left would take the largest cases' room
-        status = board.require_pack(opened)
-        runtime.install(opened)
-        checked = _only(opened, only)
-        report = run_check(
-            board,
-            runtime,
-            checked,
-            board_name=status["board"],
-            code=status["pack"]["code"],
-            seed=seed,
-            count=count,
-            references=references,
-            progress=lambda kernel, done, _: progress(
-                list(checked.kernels).index(kernel) * count + done, len(checked.kernels) * count
-            ),
-        )
-    output.result(report.to_json(), *_check_tables(report))
-    return report.exit_code
-
-
-def _references_here() -> Path | None:
-    """reference.py of the pack in the current folder."""
-    source = current_source()
-    file = source / "reference.py" if source else None
-    return file if file and file.is_file() else None
-
-
-def _only(pack: Pack, ids: Sequence[str]) -> Pack:
-    """``pack`` with nothing but the kernels named; all when none is."""
-    for kernel in ids:
-        pack.kernel(kernel)
-    kept = tuple(kernel for kernel in pack.manifest.kernels if not ids or kernel.spec.id in ids)
-    return dataclasses.replace(pack, manifest=dataclasses.replace(pack.manifest, kernels=kept))
-
-
-def _check_tables(report: Report) -> list[RenderableType]:
-    rows = [
-        (
-            kernel.id,
-            kernel.cases,
-            kernel.elements,
-            kernel.mismatches,
-            kernel.board_outside + kernel.host_outside,
-            "-" if kernel.largest_error is None else f"{kernel.largest_error:.2f}",
-        )
-        for kernel in report.kernels
-    ]
-    examples = [str(example) for kernel in report.kernels for example in kernel.examples]
-    verdict = "The same bits everywhere." if report.passed else f"{report.mismatches} MISMATCHES"
-    return [
-        f"{report.board} against Wasmtime, {report.pack}" + (", INTERPRETED" if report.code == "interpreted" else ""),
-        table("kernel", "cases>", "elements>", "mismatches>", "outside bound>", "largest error / bound>", rows=rows),
-        *examples,
-        verdict,
-    ]

@@ -51,12 +51,15 @@ def load_board(context: click.Context, param: click.Parameter, name: str | None)
 board_argument = click.argument("board", callback=load_board, shell_complete=complete_board)
 """The facts of the board that the first word names."""
 
-port_option = click.option(
-    "--port",
-    shell_complete=_complete_port,
-    help="Path, id:SERIAL, vid:pid[:serial] or emu:BOARD[:NAME]. Default: HOST_PORT, else the only device.",
-)
+_PORT = "Path, id:SERIAL, vid:pid[:serial] or emu:BOARD[:NAME]. Default: HOST_PORT, else the only device."
+
+port_option = click.option("--port", shell_complete=_complete_port, help=_PORT)
 """Which board; see host.ports."""
+
+ports_option = click.option(
+    "--port", "given", multiple=True, shell_complete=_complete_port, help=f"{_PORT} May be repeated."
+)
+"""Which boards; none given means one, as for ``port_option``."""
 
 pack_option = click.option(
     "--pack",

@@ -7,11 +7,9 @@ changed; the rest is done anew each time. Same sources, tools and key give the s
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
 from importlib.metadata import version
@@ -155,7 +153,7 @@ def _manifest(source: PackSource, built: Sequence[_Built]) -> Manifest:
         min_runtime_version=source.min_runtime_version,
         max_runtime_version=source.max_runtime_version,
         security_counter=source.security_counter,
-        created_at=_created_at(),
+        created_at=project.source_date(),
         author_name=source.author_name,
         author_email=source.author_email,
         signing_key="",
@@ -197,16 +195,3 @@ def _image(source: PackSource, built: Sequence[_Built], target: str) -> Image:
         ),
         aot_version=BYTECODE_AOT_VERSION if bytecode else AOT_FORMAT_VERSION,
     )
-
-
-def _created_at() -> str | None:
-    """SOURCE_DATE_EPOCH as a time; None without it, as the clock's would make every build differ."""
-    epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    if not epoch:
-        return None
-    try:
-        if int(epoch) < 0:
-            raise ValueError("before 1970")
-        return datetime.fromtimestamp(int(epoch), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except (ValueError, OverflowError, OSError) as error:
-        raise UsageError(f"SOURCE_DATE_EPOCH is {epoch!r}, must be seconds since 1970") from error
