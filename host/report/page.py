@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import groupby
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
@@ -66,12 +65,18 @@ def _template() -> Template:
         lstrip_blocks=True,
         finalize=lambda value: visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
     )
-    environment.filters |= {"command": shlex.join, "count": "{:,}".format, "boardname": _name}
+    environment.filters |= {"command": shlex.join, "count": "{:,}".format, "kind": _name, "place": _place}
     return environment.get_template("page.html")
 
 
 def _name(board: Json) -> str:
-    return board["board"] or "unknown board"
+    """A board's kind; of one that never said it, its port."""
+    return str(board["board"] or board["port"])
+
+
+def _place(board: Json) -> str:
+    """Which board it is, among others of its kind."""
+    return f"{board['board']} on {board['port']}" if board["board"] else str(board["port"])
 
 
 def _cell(board: Json, kernel_id: str) -> Cell:
@@ -100,7 +105,7 @@ def _error_figures(report: Json) -> Iterator[Figure]:
         compared = sum(counts)
         bars = [Bar(label, count, _percent(count, compared)) for label, count in zip(labels, counts, strict=True)]
         bars[-1] = Bar(labels[-1], counts[-1], f"{counts[-1]:,}", alarm=True)
-        facts = [f"{compared:,} elements", f"largest {errors['largest']:.2f} of the bound"]
+        facts = [f"{compared:,} elements", *_largest(errors)]
         facts += [f"{errors['not_finite']:,} NaN or infinite, as they must be"] if errors["not_finite"] else []
         facts += [f"{errors['unbounded']:,} without a bound"] if errors["unbounded"] else []
         told = "; ".join(f"{bar.label}: {bar.count:,}" for bar in bars if bar.count)
@@ -126,14 +131,20 @@ def _distance_figures(report: Json) -> Iterator[Figure]:
 def _shared(report: Json, field: str) -> Iterator[tuple[str, tuple[str, ...], Json]]:
     """A kernel's ``field`` that is not None, and the boards whose it is: once for boards that say the same."""
     for kernel_id in report["kernels"]:
-        found = [
-            (kernel[field], f"{_name(board)} on {board['port']}")
-            for board in report["boards"]
-            if (kernel := _kernel(board, kernel_id)) and kernel[field]
-        ]
-        same = groupby(sorted(found, key=lambda item: repr(item[0])), key=lambda item: item[0])
-        for value, boards in same:
-            yield kernel_id, tuple(board for _, board in boards), value
+        sharing: dict[str, list[tuple[Json, str]]] = {}
+        for board in report["boards"]:
+            kernel = _kernel(board, kernel_id)
+            if kernel and kernel[field]:
+                sharing.setdefault(repr(kernel[field]), []).append((kernel[field], _place(board)))
+        for same in sharing.values():
+            yield kernel_id, tuple(place for _, place in same), same[0][0]
+
+
+def _largest(errors: Json) -> list[str]:
+    """The largest error in words; of results that must be exact, no fraction can be told."""
+    if errors["largest"]:
+        return [f"largest {errors['largest']:,.2f} of the bound"]
+    return [] if errors["counts"][-1] else ["all exact"]
 
 
 def _error_labels(limits: Sequence[float]) -> list[str]:

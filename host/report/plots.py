@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from host.report.text import visible
 
-_BAR, _GAP, _HEIGHT, _TOP, _BOTTOM = 26, 4, 90, 16, 18  # user units, as pixels
+_BAR, _GAP, _HEIGHT, _TOP, _BOTTOM = 28, 4, 90, 16, 18  # user units, as pixels
 _LEAST = 2  # height of a bar that stands for anything at all
 
 
