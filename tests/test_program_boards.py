@@ -155,6 +155,19 @@ def test_a_killed_program_loses_its_port_and_keeps_its_flash(own_board: boards.B
     assert flash_file.read_text().count("# run") >= 2
 
 
+def test_a_board_that_cannot_be_powered_says_why_and_takes_firmware_again(
+    own_board: boards.Board, tmp_path: Path
+) -> None:
+    with ProgramBoard("own", script(tmp_path, "exec cat")) as board:
+        board.stderr.mkdir()  # in the way of the file
+        with pytest.raises(NoDevice, match=r"has no power: crashed IsADirectoryError: .*stderr\.txt"):
+            board.program(SHELL)
+        board.stderr.rmdir()
+        with serial.Serial(board.program(SHELL), timeout=10) as port:
+            port.write(b"up")
+            assert port.read(2) == b"up"
+
+
 def test_one_flash_file_and_one_instance_run_once(own_board: boards.Board, tmp_path: Path) -> None:
     with ProgramBoard("own", tmp_path / "flash.bin"):
         with pytest.raises(DeviceBusy, match=rf"flash image .* in use by process {os.getpid()}"):

@@ -144,7 +144,11 @@ class Powered(instances.Running):
 
     def _run(self) -> None:
         while not self._stopping:
-            self._serve()
+            try:
+                self._serve()
+            except Exception as error:  # of its files or its port; without a thread, _do would wait for ever
+                self._power_off()
+                self._tell("crashed", message=f"{type(error).__name__}: {error}")
 
     @abstractmethod
     def _serve(self) -> None:
@@ -165,8 +169,8 @@ class Powered(instances.Running):
             self._work.get()()
 
     def _stop(self) -> None:
-        self._power_off()
         self._stopping = True
+        self._power_off()
 
     def _tell(self, event: str, **details: Any) -> None:
         with self._changed:

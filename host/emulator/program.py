@@ -35,7 +35,7 @@ class ProgramBoard(Powered):
     """A board that a program runs, powered from ``start()`` to ``stop()``, once it has firmware.
 
     ``flash`` is the file with its flash, made blank if it is not there. Its events: power_on, no_firmware, connected,
-    disconnected, firmware_taken, power_off, crashed: the program ended by itself, for the reason in ``message``.
+    disconnected, firmware_taken, power_off, crashed: the program ended by itself or cannot be run, as ``message`` says.
     """
 
     def __init__(self, name: str, flash: Path | None = None, instance: str = instances.DEFAULT) -> None:
