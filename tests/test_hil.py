@@ -30,6 +30,10 @@ import sys
 
 def test_nothing_was_loaded():
     assert not {"host.hil.held", "host.board", "host.ports", "serial", "numpy"} & set(sys.modules)
+
+def test_properties_of_the_same_names_are_the_tests_own(record_property):
+    record_property("board", "surf")
+    record_property("firmware", "none")
 """
 FAILING = """
 def test_that_fails(board):

@@ -233,7 +233,10 @@ def pytest_runtest_makereport(
     """Tell infrastructure errors from failures, and attach what the board has to say."""
     report = yield
     held = item.stash.get(_HELD, None)
-    if held is not None and report.failed:
+    if held is None:
+        return report
+    reporting.mark_board(report)
+    if report.failed:
         infrastructure = call.excinfo is not None and reporting.is_infrastructure(call.excinfo.value)
         if infrastructure:
             assert call.excinfo is not None

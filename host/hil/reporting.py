@@ -43,6 +43,11 @@ def mark(report: pytest.TestReport, item: pytest.Item, raised: pytest.ExceptionI
     report.user_properties.append(("infrastructure_error", text))
 
 
+def mark_board(report: pytest.TestReport) -> None:
+    """Make ``report`` one of a test with a board: only its properties are this plugin's."""
+    vars(report).update(has_board=True)
+
+
 def infrastructure(report: pytest.TestReport) -> str | None:
     """The infrastructure error that ``report`` is about, if it is."""
     return getattr(report, "infrastructure", None)
@@ -102,6 +107,8 @@ class Reporting:
                     junit.attach(self._config, report, title, text)
 
     def _note(self, report: pytest.TestReport) -> None:
+        if not getattr(report, "has_board", False):
+            return
         properties = dict(report.user_properties)
         if "board" in properties and "firmware" in properties:
             used = self._boards.setdefault(str(properties["board"]), _Used(str(properties["firmware"]), []))
