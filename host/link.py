@@ -96,8 +96,8 @@ class Link:
         output = printed.removesuffix(_END)
         if not printed.endswith(_END):
             output += self._until_end(timeout)
-        error = self._until_end(timeout)
         self.transcript.printed(_text(output))
+        error = self._until_end(timeout)
         if error:
             self.transcript.happened(_text(error))
             raise board_error(_text(error))

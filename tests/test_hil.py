@@ -198,6 +198,15 @@ def test_the_example_runs_in_a_repository_of_its_own(
     assert not list((state_dir / "emulator" / "rpi_pico").iterdir())
 
 
+def test_a_board_of_its_own_without_firmware_is_no_board_and_leaves_nothing_behind(
+    run_pytest: RunPytest, state_dir: Path, tmp_path: Path
+) -> None:
+    finished = run_pytest(test="def test(board):\n    pass", HOST_BUILD_DIR=str(tmp_path / "nothing"))
+    assert finished.returncode == 1, finished.stdout
+    assert "make it with: host build rpi_pico" in finished.stdout
+    assert not list((state_dir / "emulator" / "rpi_pico").iterdir())
+
+
 def test_nothing_is_loaded_or_said_where_no_test_has_a_board(run_pytest: RunPytest) -> None:
     finished = run_pytest(test=NOTHING_OF_BOARDS)
     assert finished.returncode == 0, finished.stdout
@@ -350,6 +359,7 @@ def test_the_name_of_a_kind_of_board_means_the_emulated_one() -> None:
         (["--board=rp_pico"], "--board rp_pico: no board 'rp_pico'; known boards: "),
         (["--board=/dev/a", "--board=/dev/a"], "a board is named twice: --board /dev/a --board /dev/a"),
         (["--board-wait=long"], "--board-wait long: must be a number, 0 or more"),
+        (["--board-retries=nan"], "--board-retries nan: must be a number, 0 or more"),
     ],
 )
 def test_options_that_make_no_sense_end_the_run(run_pytest: RunPytest, options: list[str], message: str) -> None:

@@ -47,6 +47,7 @@ class HeldBoard:
         self._wait = wait
         self._say = say
         self._own: str | None = None  # the instance of an emulated board that is this run's own
+        self._flashed = False  # whether that has firmware
         self._held = ExitStack()
         self._board: Board | None = None
         self._home: str | None = None  # the manifest of the run's pack
@@ -153,18 +154,13 @@ class HeldBoard:
         kind, instance = ports.emulated_instance(self._port)
         if self._own is None and emulator.find_running(kind, instance):
             return None
-        new = self._own is None
-        own = self._own or f"{ports.EMULATED}{kind}:{instance}-pytest-{os.getpid()}"
-        stack.enter_context(ports.emulated(own))
-        self._own = own
+        self._own = self._own or f"{ports.EMULATED}{kind}:{instance}-pytest-{os.getpid()}"
+        stack.enter_context(ports.emulated(self._own))
         facts = boards.load(kind)
-        if new and facts.emulator != emulator.ESP_ROM:
-            try:
-                flash.Job(facts, flash.read_firmware(facts), own).run(lambda _: None)
-            except BaseException:
-                self._own = None
-                raise
-        return own
+        if not self._flashed and facts.emulator != emulator.ESP_ROM:
+            flash.Job(facts, flash.read_firmware(facts), self._own).run(lambda _: None)
+            self._flashed = True
+        return self._own
 
     # ---- between tests ----
 
