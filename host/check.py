@@ -162,8 +162,12 @@ def run_check(
     max_elements: int = MAX_ELEMENTS,
     references: Mapping[str, Reference] = REFERENCES,
     progress: Progress | None = None,
+    done: Callable[[KernelReport], None] | None = None,
 ) -> Report:
-    """Run ``count`` cases of every kernel of ``pack``, which both sides have installed, and compare."""
+    """Run ``count`` cases of every kernel of ``pack``, which both sides have installed, and compare.
+
+    ``done`` gets each kernel's report at once: a board that goes away takes the whole with it.
+    """
     kernels = []
     for spec in pack.kernels.values():
         tally = _Tally(spec, references)
@@ -172,6 +176,8 @@ def run_check(
             if progress is not None:
                 progress(spec.id, case.index + 1, count)
         kernels.append(tally.report())
+        if done is not None:
+            done(kernels[-1])
     return Report(board_name, f"{pack.name} {pack.version}", code, tuple(kernels))
 
 

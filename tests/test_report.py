@@ -19,10 +19,20 @@ from host.board import Board, connect
 from host.cli import main
 from host.distributions import DISTANCE_LIMITS, ERROR_LIMITS, Distances, Errors
 from host.emulator import EmulatedBoard
-from host.errors import DeviceTimeout, UsageError
+from host.errors import DeviceTimeout, HostError, UsageError
 from host.reference import Expected
-from host.report import board_failed, require_place, write
-from host.report.data import BoardResult, CheckReport, Example, Firmware, Here, KernelResult, PackIdentity, Settings
+from host.report import require_place, write
+from host.report.data import (
+    BoardResult,
+    CheckReport,
+    Example,
+    Failure,
+    Firmware,
+    Here,
+    KernelResult,
+    PackIdentity,
+    Settings,
+)
 from host.report.page import render
 
 SCHEMA = json.loads((ROOT / "host" / "report" / "report.schema.json").read_text())
@@ -74,6 +84,10 @@ def wrong(id: str, port: str) -> KernelResult:
 def board_with(port: str, *kernels: KernelResult) -> BoardResult:
     firmware = Firmware("0.1.0", "0123456789abcdef", "release", "thumbv6m-soft", 1, 6, "2.4.3")
     return BoardResult(port, "rpi_pico", "Raspberry Pi Pico", firmware, "aot", None, kernels)
+
+
+def board_failed(port: str, error: HostError) -> BoardResult:
+    return BoardResult(port, error=Failure.of(error))
 
 
 def report_of(*boards: BoardResult) -> CheckReport:
@@ -372,6 +386,33 @@ def test_a_failing_check_writes_its_report_and_is_code_1(
         *("--pack", str(core_pack)),
     ]
     assert "✗ Failed on rpi_pico" in text(parse(page.read_text()))
+
+
+def test_kernels_that_were_through_before_a_board_went_away_are_in_the_report(
+    port: str, emulated_board: EmulatedBoard, core_pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Board.run
+
+    def run(self: Board, kernel_id: str, *arguments: Any, **named: Any) -> np.ndarray:
+        if kernel_id == "kv_pack_q8":
+            emulated_board.power_off()
+        return original(self, kernel_id, *arguments, **named)
+
+    monkeypatch.setattr(Board, "run", run)
+    page = tmp_path / "out.html"
+    words = ["check", "--port", port, "--kernel", "swiglu_f32", "--kernel", "kv_pack_q8", "--count", "2"]
+    try:
+        assert main([*words, "--pack", str(core_pack), "--report", str(page)]) == 3
+    finally:
+        emulated_board.power_on()
+    told = json.loads((tmp_path / "out.json").read_text())
+    jsonschema.validate(told, SCHEMA)
+    (board,) = told["boards"]
+    assert (board["board"], board["passed"], board["error"]["error"]) == ("rpi_pico", False, "NoDevice")
+    assert [(kernel["id"], kernel["passed"], kernel["cases"]) for kernel in board["kernels"]] == [
+        ("swiglu_f32", True, 2)
+    ]
+    assert "rpi_pico on" in (shown := text(parse(page.read_text()))) and "could not be checked to the end" in shown
 
 
 def test_an_only_board_that_is_absent_is_its_own_error_and_in_the_report(

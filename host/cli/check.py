@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from host.errors import CheckFailed, HostError, UsageError
 
 if TYPE_CHECKING:
     from host.bench import Speed
-    from host.check import Report
+    from host.check import KernelReport, Report
     from host.pack import Pack
     from host.reference import Reference
     from host.report import BoardResult, Settings
@@ -82,7 +82,8 @@ def check(
         checking = _Checking(
             runtime, opened, checked, {**REFERENCES, **(read(own) if own else {})}, seed, count, cycles=page is not None
         )
-        outcomes = {port: checking.outcome(port, add(f"checking {port}")) for port in given or [ports.resolve(None)]}
+        found = {port: _Found() for port in given or [ports.resolve(None)]}
+        results = {port: checking.result(port, add(f"checking {port}"), found[port]) for port in found}
     if page:
         settings = report.Settings(seed, count, MAX_BYTES, MAX_ELEMENTS, _text(pack), _text(reference))
         made = report.CheckReport(
@@ -92,19 +93,21 @@ def check(
             here=report.made_here(),
             pack=report.pack_identity(opened),
             kernels=tuple(checked.kernels),
-            boards=tuple(_board_result(port, outcome, settings) for port, outcome in outcomes.items()),
+            boards=tuple(_board_result(port, results[port], found[port], settings) for port in found),
         )
         output.note(f"Report: {page}, and its data in {report.write(made, page)}")
-    return _show(output, outcomes)
+    return _show(output, results)
 
 
-@dataclass(frozen=True)
-class _Checked:
-    """A board's check, what ``kern.status()`` said, and what kernels take by id, when that was measured."""
+@dataclass
+class _Found:
+    """What is known of a board until its check ends: ``kern.status()``, the kernels that are through, and what they
+    take by id, once that was measured.
+    """
 
-    report: Report
-    status: Mapping[str, Any]
-    speeds: Mapping[str, Speed]
+    status: Mapping[str, Any] | None = None
+    kernels: list[KernelReport] = field(default_factory=list)
+    speeds: Mapping[str, Speed] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,14 +122,14 @@ class _Checking:
     count: int
     cycles: bool
 
-    def outcome(self, port: str, progress: Callable[[int, int], None]) -> _Checked | HostError:
-        """The check of a board, or what ended it."""
+    def result(self, port: str, progress: Callable[[int, int], None], found: _Found) -> Report | HostError:
+        """The check of a board, or what ended it; ``found`` is filled meanwhile."""
         try:
-            return self._check(port, progress)
+            return self._check(port, progress, found)
         except HostError as error:
             return error
 
-    def _check(self, port: str, progress: Callable[[int, int], None]) -> _Checked:
+    def _check(self, port: str, progress: Callable[[int, int], None], found: _Found) -> Report:
         from host.bench import aot_speeds
         from host.board import connect
         from host.check import run_check
@@ -134,7 +137,7 @@ class _Checking:
         ids = list(self.checked.kernels)
         with connect(port) as board:
             board.soft_reset()  # tensors that a session at the REPL left would take the largest cases' room
-            status = board.require_pack(self.pack)
+            found.status = status = board.require_pack(self.pack)
             code = status["pack"]["code"]
             report = run_check(
                 board,
@@ -146,17 +149,18 @@ class _Checking:
                 count=self.count,
                 references=self.references,
                 progress=lambda id, done, _: progress(ids.index(id) * self.count + done, len(ids) * self.count),
+                done=found.kernels.append,
             )
-            speeds = aot_speeds(board, self.checked) if self.cycles and code == "aot" else {}
-        return _Checked(report, status, speeds)
+            if self.cycles and code == "aot":
+                found.speeds = aot_speeds(board, self.checked)
+        return report
 
 
-def _board_result(port: str, outcome: _Checked | HostError, settings: Settings) -> BoardResult:
+def _board_result(port: str, result: Report | HostError, found: _Found, settings: Settings) -> BoardResult:
     from host import report
 
-    if isinstance(outcome, HostError):
-        return report.board_failed(port, outcome)
-    return report.board_result(port, outcome.status, outcome.report, outcome.speeds, settings)
+    error = result if isinstance(result, HostError) else None
+    return report.board_result(port, found.status, found.kernels, found.speeds, settings, error)
 
 
 def _text(path: Path | None) -> str | None:
@@ -178,28 +182,28 @@ def _only(pack: Pack, ids: Sequence[str]) -> Pack:
     return dataclasses.replace(pack, manifest=dataclasses.replace(pack.manifest, kernels=kept))
 
 
-def _show(output: Output, outcomes: Mapping[str, _Checked | HostError]) -> int:
+def _show(output: Output, results: Mapping[str, Report | HostError]) -> int:
     """The result, and the exit code. The error of an only board is raised."""
-    first, *others = outcomes.values()
+    first, *others = results.values()
     if not others:
         if isinstance(first, HostError):
             raise first
-        output.result(first.report.to_json(), *_check_tables(first.report))
-        return first.report.exit_code
+        output.result(first.to_json(), *_check_tables(first))
+        return first.exit_code
     told: list[dict[str, Any]] = []
     shown: list[RenderableType] = []
-    for port, outcome in outcomes.items():
-        if isinstance(outcome, HostError):
-            name, code = type(outcome).__name__, outcome.exit_code
-            told.append({"port": port, **error_object(name, str(outcome), code)})
-            shown.append(f"{port} could not be checked: {name}: {outcome}")
+    for port, result in results.items():
+        if isinstance(result, HostError):
+            name, code = type(result).__name__, result.exit_code
+            told.append({"port": port, **error_object(name, str(result), code)})
+            shown.append(f"{port} could not be checked: {name}: {result}")
         else:
-            told.append({"port": port, **outcome.report.to_json()})
-            shown += [port, *_check_tables(outcome.report)]
-    passed = sum(isinstance(each, _Checked) and each.report.passed for each in outcomes.values())
-    code = 0 if passed == len(outcomes) else CheckFailed.exit_code
+            told.append({"port": port, **result.to_json()})
+            shown += [port, *_check_tables(result)]
+    passed = sum(not isinstance(each, HostError) and each.passed for each in results.values())
+    code = 0 if passed == len(results) else CheckFailed.exit_code
     data = {"boards": told, "error_code": CheckFailed.__name__ if code else None, "exit": code}
-    output.result(data, *shown, f"{passed} of {len(outcomes)} boards passed.")
+    output.result(data, *shown, f"{passed} of {len(results)} boards passed.")
     return code
 
 

@@ -6,7 +6,7 @@ JSON and from nothing else, with the pictures of ``plots``. docs/check-report.md
 
 from __future__ import annotations
 
-from host.report.collect import board_failed, board_result, made_here, now, pack_identity
+from host.report.collect import board_result, made_here, now, pack_identity
 from host.report.data import BoardResult, CheckReport, Settings
 from host.report.files import require_place, write
 
@@ -14,7 +14,6 @@ __all__ = [
     "BoardResult",
     "CheckReport",
     "Settings",
-    "board_failed",
     "board_result",
     "made_here",
     "now",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
 from host import boards, project, wamrc_build
 from host.bench import Speed
-from host.check import Report
+from host.check import KernelReport
 from host.errors import BuildError, HostError
 from host.pack import Pack
 from host.pack.manifest import FILE, core_sha256
@@ -59,22 +59,30 @@ def pack_identity(pack: Pack) -> PackIdentity:
 
 
 def board_result(
-    port: str, status: Mapping[str, Any], checked: Report, speeds: Mapping[str, Speed], settings: Settings
+    port: str,
+    status: Mapping[str, Any] | None,
+    checked: Sequence[KernelReport],
+    speeds: Mapping[str, Speed],
+    settings: Settings,
+    error: HostError | None = None,
 ) -> BoardResult:
-    """A board that was checked. ``status`` is ``kern.status()``; ``speeds`` are by kernel, for those measured."""
-    kernels = (
-        KernelResult.of(kernel, speeds.get(kernel.id), settings.repeat(port, kernel.id)) for kernel in checked.kernels
-    )
+    """A board and its kernels that were ``checked`` before an ``error`` ended that, if one did.
+
+    ``status`` is ``kern.status()``, None where the board did not come so far; ``speeds`` are by kernel, for those
+    measured.
+    """
+    failure = Failure.of(error) if error else None
+    if status is None:
+        return BoardResult(port, error=failure)
+    board = status["board"]
     return BoardResult(
         port=port,
-        board=checked.board,
-        title=boards.load(checked.board).title if checked.board in boards.names() else None,
+        board=board,
+        title=boards.load(board).title if board in boards.names() else None,
         firmware=Firmware(**{name: status[name] for name in Firmware.__dataclass_fields__}),
-        code=checked.code,
-        kernels=tuple(kernels),
+        code=status["pack"]["code"],
+        error=failure,
+        kernels=tuple(
+            KernelResult.of(kernel, speeds.get(kernel.id), settings.repeat(port, kernel.id)) for kernel in checked
+        ),
     )
-
-
-def board_failed(port: str, error: HostError) -> BoardResult:
-    """A board that could not be checked to the end."""
-    return BoardResult(port, error=Failure.of(error))

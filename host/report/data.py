@@ -135,7 +135,7 @@ class KernelResult:
 
 @dataclass(frozen=True)
 class BoardResult:
-    """One board. When an ``error`` ended its check, it has no kernels, and what else was not learned is None."""
+    """One board. When an ``error`` ended its check, it has the kernels before; what was not learned is None."""
 
     port: str
     board: str | None = None
