@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from host import firmware_files, parts, project, steps
+from host import boards, firmware_files, parts, project, steps
 from host.boards import Board
 from host.errors import BuildError, UsageError
 from host.firmware_ports import PORTS, write_changed
@@ -140,9 +140,12 @@ def _facts(board: Board, built: FirmwareBuild, key_set: KeySet, variant: Variant
 def _inputs(board: Board) -> Iterator[Path]:
     """Every file of this repository that a firmware is made from."""
     root = project.root()
-    ports = {root / "firmware" / name for name in PORTS} - {root / "firmware" / board.port}
+    others = _other_ports(board)
     for folder in (root / "firmware", root / "kernels_aot", board.folder):
-        yield from sorted(path for path in folder.rglob("*") if path.is_file() and ports.isdisjoint(path.parents))
+        for path in sorted(folder.rglob("*")):
+            words = {word.removesuffix(".cmake") for word in path.relative_to(folder).parts}
+            if path.is_file() and others.isdisjoint(words):
+                yield path
     package = root / "host"
     names = (
         "errors.py",
@@ -157,6 +160,15 @@ def _inputs(board: Board) -> Iterator[Path]:
     )
     yield from (package / name for name in names)
     yield root / "tools" / "parts.toml"
+
+
+def _other_ports(board: Board) -> set[str]:
+    """What files and folders of other ports, and of the chips and targets that only those have, are called."""
+    own, others = {board.port}, set(PORTS)
+    for each in map(boards.load, boards.names()):
+        names = {each.port, each.chip.lower(), *((each.wamrc.target_id,) if each.kern else ())}
+        (own if each.port == board.port else others).update(names)
+    return others - own
 
 
 def _build_id(board: Board, key_set: KeySet, variant: Variant) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from conftest import ROOT, RunHost
 
-from host import boards, firmware_variants
+from host import boards, firmware, firmware_variants, project
 from host.boards import Esptool, Program, Uf2
 from host.errors import BuildError, UsageError
 from host.firmware import build_firmware
@@ -94,3 +94,18 @@ def test_building_for_a_board_without_kern_says_what_is_missing() -> None:
         build_firmware(boards.load("esp32c3"), [], firmware_variants.RELEASE)
     with pytest.raises(BuildError, match="kern is not ported to board rpi_pico2 yet"):
         build_firmware(boards.load("rpi_pico2"), [], firmware_variants.RELEASE)
+
+
+def test_a_firmware_is_not_made_from_files_of_other_ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its build id stays when they change. A chip of the same port may share files with this one."""
+    own = {"rp2/a.h", "kern/a.c", "kern/chips/rp2040.cmake", "kern/chips/rp2350.cmake"}
+    others = {"esp32/main.c", "kern/chips/esp32.cmake", "kern/chips/esp32-c3.cmake", "kern/chips/esp32-c3/chip.h"}
+    sources = tmp_path / "firmware"
+    for name in own | others:
+        (sources / name).parent.mkdir(parents=True, exist_ok=True)
+        (sources / name).touch()
+    (tmp_path / "boards").symlink_to(ROOT / "boards")
+    pico = boards.load("rpi_pico")
+    monkeypatch.setattr(project, "root", lambda: tmp_path)
+    found = {path.relative_to(sources) for path in firmware._inputs(pico) if path.is_relative_to(sources)}
+    assert found == set(map(Path, own))
