@@ -405,6 +405,7 @@ def test_kernels_that_were_through_before_a_board_went_away_are_in_the_report(
         assert main([*words, "--pack", str(core_pack), "--report", str(page)]) == 3
     finally:
         emulated_board.power_on()
+        emulated_board.wait_for_port()
     told = json.loads((tmp_path / "out.json").read_text())
     jsonschema.validate(told, SCHEMA)
     (board,) = told["boards"]
