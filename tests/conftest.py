@@ -26,7 +26,7 @@ os.environ.pop("HOST_PORT", None)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from host import bench, boards, firmware, pack  # noqa: E402
-from host.board import Board, connect  # noqa: E402
+from host.board import Board, connect, image_target  # noqa: E402
 from host.emulator import EmulatedBoard  # noqa: E402
 from host.pack import keys, keyset  # noqa: E402
 
@@ -108,16 +108,23 @@ def core_pack_again(emulated_board: EmulatedBoard, core_pack: Path) -> Iterator[
     """For modules that install other packs: the core pack comes back when the module is through."""
     yield
     with connect(str(emulated_board.wait_for_port(30))) as link:
-        link.install(pack.Pack.open(core_pack).image("thumbv6m-soft"))
+        have_pack(link, pack.Pack.open(core_pack))
 
 
 @pytest.fixture
 def faulty(board: Board, faults_pack: pack.Pack, core_pack_again: None) -> Board:
     """The emulated board with the faults pack, freshly reset."""
-    image = faults_pack.image("thumbv6m-soft")
-    if board.status()["pack"]["manifest"] != pack.decode_image(image).manifest_sha256.hex():
-        board.install(image)
+    have_pack(board, faults_pack)
     return board
+
+
+def have_pack(board: Board, wanted: pack.Pack) -> None:
+    """Make ``wanted`` the active pack, unless it is: to send it takes seconds."""
+    status = board.status()
+    image = wanted.image(image_target(wanted, status))
+    active = status["pack"]
+    if not (active and active["confirmed"] and active["manifest"] == pack.decode_image(image).manifest_sha256.hex()):
+        board.install(image)
 
 
 @pytest.fixture
