@@ -35,7 +35,7 @@ static inline void *arena_at(uint32_t offset) {
 }
 
 // Offset of an address in the arena; of any other, KERN_ARENA_SIZE or more.
-static inline uint32_t arena_offset(const void *p) {
+static inline uintptr_t arena_offset(const void *p) {
     return (uintptr_t)p - KERN_ARENA_ADDRESS;
 }
 

@@ -35,14 +35,14 @@ void kern_memory_claim(void) {
         return;
     }
     // The other core must not allocate between the collection and the end.
-    mp_thread_recursive_mutex_lock(&MP_STATE_MEM(gc_mutex), 1);
+    KERN_HEAP_LOCK();
     gc_collect(); // makes the first area the one to allocate from
     bool unused = is_unused();
     if (unused) {
         MP_STATE_MEM(area).next = NULL;
         lent = false;
     }
-    mp_thread_recursive_mutex_unlock(&MP_STATE_MEM(gc_mutex));
+    KERN_HEAP_UNLOCK();
     if (!unused) {
         mp_raise_msg(&mp_type_MemoryError, MP_ERROR_TEXT("objects lie in the memory of kernels: import kern before making large ones"));
     }

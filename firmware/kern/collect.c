@@ -13,7 +13,7 @@ static bool stale; // a Tensor was collected since the last sweep
 
 static void mark(void *const *words) {
     for (void *const *word = words; word < words + WORDS_PER_BLOCK; word++) {
-        uint32_t offset = arena_offset(*word);
+        uintptr_t offset = arena_offset(*word);
         if (offset < KERN_ARENA_SIZE) {
             arena_mark(offset);
         }
@@ -23,7 +23,7 @@ static void mark(void *const *words) {
 // Only whole calls on this core change the arena, so no block can be in the making. The other core may change the heap.
 static void collect(void) {
     const mp_state_mem_area_t *area = &MP_STATE_MEM(area); // the only one, see claim.c
-    mp_thread_recursive_mutex_lock(&MP_STATE_MEM(gc_mutex), 1);
+    KERN_HEAP_LOCK();
     void *const *words = (void *const *)area->gc_pool_start;
     for (size_t i = 0; i <= area->gc_last_used_block / BLOCKS_PER_BYTE; i++) {
         void *const *block = words + i * BLOCKS_PER_BYTE * WORDS_PER_BLOCK;
@@ -33,7 +33,7 @@ static void collect(void) {
             }
         }
     }
-    mp_thread_recursive_mutex_unlock(&MP_STATE_MEM(gc_mutex));
+    KERN_HEAP_UNLOCK();
     arena_sweep();
     stale = false;
 }

@@ -52,7 +52,7 @@ void bh_assert_internal(int64 value, const char *file, int line, const char *exp
     }
     if (guard_inside()) {
         os_printf("WAMR assertion failed: %s, %s:%d\n", expression, file, line);
-        guard_trap(KERN_KERNEL_ERROR, (uint32_t)__builtin_return_address(0));
+        guard_trap(KERN_KERNEL_ERROR, (uintptr_t)__builtin_return_address(0));
     }
     mp_raise_msg_varg(&mp_type_RuntimeError, MP_ERROR_TEXT("WAMR assertion failed: %s, %s:%d"), expression, file, line);
 }

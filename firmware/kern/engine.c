@@ -76,7 +76,7 @@ static void unload(struct instance *instance) {
 // Unload an instance in which nothing went wrong: the kernel may tidy up first. How that ends makes no difference.
 static void retire(struct instance *instance) {
     struct guard_call call = {
-        .deadline_us = instance->deadline_us, .arg = { (uint32_t)instance->env }, .entry = instance->cleanup,
+        .deadline_us = instance->deadline_us, .arg = { (uintptr_t)instance->env }, .entry = instance->cleanup,
     };
     struct guard_end ignored;
     instance_page_in(instance);
@@ -109,7 +109,7 @@ static bool init(struct instance *instance, const struct image_kernel *kernel) {
     uint32_t size = descriptor_write_defaults(kernel);
     struct guard_call call = {
         .deadline_us = instance->deadline_us,
-        .arg = { (uint32_t)instance->env, size != 0 ? DESCRIPTOR_DEFAULTS : 0, size },
+        .arg = { (uintptr_t)instance->env, size != 0 ? DESCRIPTOR_DEFAULTS : 0, size },
         .entry = instance->init,
     };
     struct guard_end end;
@@ -187,7 +187,7 @@ int engine_prepare(struct guard_call *call, const struct gate_pack *pack, uint32
     instance_page_in(instance);
     call->ticket = instance->ticket;
     call->deadline_us = instance->deadline_us;
-    call->arg[0] = (uint32_t)instance->env;
+    call->arg[0] = (uintptr_t)instance->env;
     call->arg[1] = descriptor;
     call->entry = instance->entry;
     return KERN_OK;
@@ -195,7 +195,7 @@ int engine_prepare(struct guard_call *call, const struct gate_pack *pack, uint32
 
 // From the processor's address to linear memory's.
 static void find_address(struct engine_result *result) {
-    uint32_t offset = result->end.address - KERN_ARENA_ADDRESS;
+    uintptr_t offset = result->end.address - KERN_ARENA_ADDRESS;
     result->end.address = offset < KERN_ARENA_SIZE ? offset : GUARD_NO_ADDRESS;
 }
 

@@ -13,24 +13,30 @@
 #define GUARD_TICK_US (10000)         // no deadline is shorter
 #define GUARD_NOT_READY (INT32_MAX)   // beside the codes of kern_errors.h
 #define GUARD_BUSY (INT32_MAX - 1)
-#define GUARD_NO_ADDRESS (UINT32_MAX)
+#define GUARD_NO_ADDRESS (UINT32_MAX) // and no fault's: an odd one at the end of 32 bits
+
+#ifdef __arm__
+#define GUARD_FAR __attribute__((long_call)) // it is in RAM, far from flash
+#else
+#define GUARD_FAR
+#endif
 
 // Read by guard_armv6m.S.
 struct guard_call {
     const void *kind;     // what the object is that begins here
     uint32_t ticket;      // what has to be in place for the call
     uint32_t deadline_us; // GUARD_TICK_US at least
-    uint32_t arg[3];
+    uintptr_t arg[3];
     void *entry;          // function of up to three words that returns 0, or another word when it failed
 };
 
 // The first field is set unless all went well, `cycles` always, the others when a call ended otherwise than by returning 0.
 struct guard_end {
-    uint32_t done;    // calls that returned 0
-    uint32_t cycles;  // of the processor's clock: of that call, or of all, kernel stack set-up included; wraps at 2^24
-    int32_t returned; // what its function returned; 0 when it did not
-    uint32_t pc;      // where it was ended, 0 when it returned
-    uint32_t address; // that the faulty access was to, or GUARD_NO_ADDRESS
+    uint32_t done;     // calls that returned 0
+    uint32_t cycles;   // of that call, or of all, kernel stack set-up included; what is counted, and where it wraps, is the port's
+    int32_t returned;  // what its function returned; 0 when it did not
+    uintptr_t pc;      // where it was ended, 0 when it returned
+    uintptr_t address; // that the faulty access was to, or GUARD_NO_ADDRESS
 };
 
 // Claim the timer and the fault handler; once.
@@ -49,8 +55,7 @@ void guard_set_ticket(uint32_t ticket);
 // KERN_OK when all returned 0. GUARD_NOT_READY in front of one of another kind, with another ticket, or with one of the two lowest bits
 // of its address set. Of one that ended otherwise: KERN_KERNEL_TRAP when it returned something else, KERN_EPOCH_DEADLINE,
 // KERN_NATIVE_FAULT, or the code of guard_trap. GUARD_BUSY when guard_busy(); `end` is then undefined.
-int guard_run(const struct guard_call *const *calls, uint32_t count, const void *kind, struct guard_end *end)
-    __attribute__((long_call)); // it is in RAM
+int guard_run(const struct guard_call *const *calls, uint32_t count, const void *kind, struct guard_end *end) GUARD_FAR;
 
 // One call, whatever is in place.
 int guard_run_one(struct guard_call *call, struct guard_end *end);
@@ -60,6 +65,6 @@ int guard_run_trusted(int (*function)(void *argument), void *argument);
 
 // End the call under way with `code`, which is not 0. Called on the kernel stack, by what the kernel called from before that address; 0 when it is
 // not known.
-_Noreturn void guard_trap(int code, uint32_t return_address);
+_Noreturn void guard_trap(int code, uintptr_t return_address);
 
 #endif

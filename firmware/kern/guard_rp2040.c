@@ -127,7 +127,7 @@ int guard_run_trusted(int (*function)(void *argument), void *argument) {
     return error == KERN_KERNEL_TRAP ? end.returned : error;
 }
 
-void guard_trap(int code, uint32_t return_address) {
+void guard_trap(int code, uintptr_t return_address) {
     guard_state.pc = return_address != 0 ? (return_address & ~1u) - 2 : 0; // in the instruction that called
     guard_leave(code);
 }

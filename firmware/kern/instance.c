@@ -178,12 +178,13 @@ struct instance *instance_load(const struct gate_pack *pack, uint32_t index, con
     return instance;
 }
 
-uint32_t instance_function_at(const struct instance *instance, uint32_t pc) {
+uint32_t instance_function_at(const struct instance *instance, uintptr_t pc) {
     const AOTModule *module = (const AOTModule *)instance->module;
     uint32_t index = INSTANCE_NO_FUNCTION;
-    if (!instance_is_interpreted(instance) && pc - (uint32_t)module->code < module->code_size) {
-        for (uint32_t i = 0, begin = 0; i < module->func_count; i++) {
-            uint32_t start = (uint32_t)module->func_ptrs[i] & ~1u;
+    if (!instance_is_interpreted(instance) && pc - (uintptr_t)module->code < module->code_size) {
+        uintptr_t begin = 0;
+        for (uint32_t i = 0; i < module->func_count; i++) {
+            uintptr_t start = (uintptr_t)module->func_ptrs[i] & ~(uintptr_t)1;
             if (start <= pc && start >= begin) {
                 begin = start;
                 index = i;

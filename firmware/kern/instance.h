@@ -42,7 +42,7 @@ struct instance *instance_load(const struct gate_pack *pack, uint32_t index, con
 void instance_destroy(struct instance *instance);
 
 // Index of the wasm function whose code is at `pc`, or INSTANCE_NO_FUNCTION.
-uint32_t instance_function_at(const struct instance *instance, uint32_t pc);
+uint32_t instance_function_at(const struct instance *instance, uintptr_t pc);
 
 // Microseconds that AOT code or a native reference gets for a call.
 uint32_t instance_deadline(uint32_t max_ticks);

@@ -31,7 +31,7 @@ const WASMFuncType *interpreted_type(wasm_function_inst_t function) {
 
 static _Noreturn void no_f64(void) {
     os_printf("there are no f64 operators on a board\n");
-    guard_trap(KERN_KERNEL_ERROR, (uint32_t)__builtin_return_address(0));
+    guard_trap(KERN_KERNEL_ERROR, (uintptr_t)__builtin_return_address(0));
 }
 
 // What the interpreter calls for f64 operators (see micropython.cmake).
@@ -65,7 +65,7 @@ NO_F64(rint);
 // WAMR calls it after an import of its C API has failed; a kernel has no imports. WAMR's own would bring all of that API.
 void wasm_trap_delete(void *trap) {
     (void)trap;
-    guard_trap(KERN_KERNEL_ERROR, (uint32_t)__builtin_return_address(0));
+    guard_trap(KERN_KERNEL_ERROR, (uintptr_t)__builtin_return_address(0));
 }
 
 static int error_of(const char *exception) {

@@ -16,6 +16,15 @@ void kern_soft_reset(void);
 
 // ---- claim.c ----
 
+// The other core must not change the heap meanwhile. Ports without threads have one core.
+#if MICROPY_PY_THREAD
+#define KERN_HEAP_LOCK() mp_thread_recursive_mutex_lock(&MP_STATE_MEM(gc_mutex), 1)
+#define KERN_HEAP_UNLOCK() mp_thread_recursive_mutex_unlock(&MP_STATE_MEM(gc_mutex))
+#else
+#define KERN_HEAP_LOCK()
+#define KERN_HEAP_UNLOCK()
+#endif
+
 // Give the memory of kernels to MicroPython's heap, and take it back. Raises MemoryError when there are objects in it.
 void kern_memory_lend(void);
 void kern_memory_claim(void);

@@ -11,7 +11,7 @@ void kern_put(mp_obj_t dict, qstr key, mp_obj_t value) {
     mp_obj_dict_store(dict, MP_OBJ_NEW_QSTR(key), value);
 }
 
-static mp_obj_t from_uint(uint32_t value) {
+static mp_obj_t from_uint(mp_uint_t value) {
     return mp_obj_new_int_from_uint(value);
 }
 

@@ -118,6 +118,9 @@ static uint32_t get_dim(mp_obj_t o) {
     if (dim < 1) {
         mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("a dimension is %d, must be at least 1"), (int)dim);
     }
+    if (dim != (int32_t)dim) { // on 64 bits; on 32, mp_obj_get_int has raised the same
+        mp_raise_msg(&mp_type_OverflowError, MP_ERROR_TEXT("overflow converting long int to machine word"));
+    }
     return dim;
 }
 

@@ -17,7 +17,9 @@
 #include <time.h>
 
 #define BH_PLATFORM_KERN
+#ifndef PATH_MAX
 #define PATH_MAX (64)
+#endif
 #define BH_APPLET_PRESERVED_STACK_SIZE (512)
 #define BH_THREAD_DEFAULT_PRIORITY (0)
 #define OS_THREAD_MUTEX_INITIALIZER (0)

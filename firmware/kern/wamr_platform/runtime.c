@@ -94,12 +94,19 @@ uint32 wasm_runtime_get_max_mem(uint32 wanted, uint32 init_pages, uint32 max_pag
     return max_pages;
 }
 
+// AOT code compares in words of the processor.
+#if UINTPTR_MAX == UINT64_MAX
+#define MEM_BOUND(bound) (bound).u64
+#else
+#define MEM_BOUND(bound) (bound).u32[0]
+#endif
+
 void wasm_runtime_set_mem_bound_check_bytes(WASMMemoryInstance *memory, uint64 size) {
-    memory->mem_bound_check_1byte.u32[0] = (uint32)size - 1;
-    memory->mem_bound_check_2bytes.u32[0] = (uint32)size - 2;
-    memory->mem_bound_check_4bytes.u32[0] = (uint32)size - 4;
-    memory->mem_bound_check_8bytes.u32[0] = (uint32)size - 8;
-    memory->mem_bound_check_16bytes.u32[0] = (uint32)size - 16;
+    MEM_BOUND(memory->mem_bound_check_1byte) = (uintptr_t)size - 1;
+    MEM_BOUND(memory->mem_bound_check_2bytes) = (uintptr_t)size - 2;
+    MEM_BOUND(memory->mem_bound_check_4bytes) = (uintptr_t)size - 4;
+    MEM_BOUND(memory->mem_bound_check_8bytes) = (uintptr_t)size - 8;
+    MEM_BOUND(memory->mem_bound_check_16bytes) = (uintptr_t)size - 16;
 }
 
 bool wasm_runtime_validate_app_addr(wasm_module_inst_t inst, uint64 offset, uint64 size) {

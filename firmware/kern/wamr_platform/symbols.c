@@ -31,12 +31,12 @@ static const int8_t trap_errors[EXCE_NUM] = {
 static void trap(AOTModuleInstance *inst, uint32 id) {
     (void)inst;
     int error = id < EXCE_NUM ? trap_errors[id] : 0;
-    guard_trap(error != 0 ? error : KERN_KERNEL_ERROR, (uint32_t)__builtin_return_address(0));
+    guard_trap(error != 0 ? error : KERN_KERNEL_ERROR, (uintptr_t)__builtin_return_address(0));
 }
 
 // AOT code goes through aot_call_indirect only for imported functions, and a kernel has none.
 static bool call_imported(void) {
-    guard_trap(KERN_UNDEFINED_ELEMENT, (uint32_t)__builtin_return_address(0));
+    guard_trap(KERN_UNDEFINED_ELEMENT, (uintptr_t)__builtin_return_address(0));
 }
 
 static bool memory_init(AOTModuleInstance *inst, uint32 segment, uint32 offset, uint32 size, size_t destination) {
@@ -48,7 +48,7 @@ static bool memory_init(AOTModuleInstance *inst, uint32 segment, uint32 offset, 
 
 // Stands for aot_invoke_native: AOT code names it but only reaches it through imports, which the engine refuses.
 static void import_call(void) {
-    guard_trap(KERN_KERNEL_ERROR, (uint32_t)__builtin_return_address(0));
+    guard_trap(KERN_KERNEL_ERROR, (uintptr_t)__builtin_return_address(0));
 }
 
 // WAMR's own counts bit by bit. Few zeros are the common case: what is normalised is mostly a fraction near 1.
@@ -88,6 +88,41 @@ INTEGER_HELPER(i64_shl, uint64, <<)
 INTEGER_HELPER(i64_shr_s, int64, >>)
 INTEGER_HELPER(i64_shr_u, uint64, >>)
 
+// Where the target passes floats in registers of their own, so does AOT code, which has most operators in itself then.
+#if KERN_HARD_FLOATS
+static inline float number(f32 bits) {
+    float a;
+    memcpy(&a, &bits, sizeof(a));
+    return a;
+}
+
+static inline f32 bits(float a) {
+    f32 bits;
+    memcpy(&bits, &a, sizeof(bits));
+    return bits;
+}
+
+#define FLOATS(function) hard_##function
+#define HARD_UNARY(function) static float hard_##function(float a) { return number(function(bits(a))); }
+#define HARD_BINARY(function) static float hard_##function(float a, float b) { return number(function(bits(a), bits(b))); }
+#define HARD_FROM(function, type) static float hard_##function(type a) { return number(function(a)); }
+#define HARD_TO(function, type) static type hard_##function(float a) { return function(bits(a)); }
+
+HARD_UNARY(f32_abs)
+HARD_UNARY(f32_ceil)
+HARD_UNARY(f32_floor)
+HARD_UNARY(f32_trunc)
+HARD_UNARY(f32_nearest)
+HARD_BINARY(f32_min)
+HARD_BINARY(f32_max)
+HARD_FROM(f32_from_i64, int64_t)
+HARD_FROM(f32_from_u64, uint64_t)
+HARD_TO(f32_to_i64, int64_t)
+HARD_TO(f32_to_u64, uint64_t)
+#else
+#define FLOATS(function) function
+#endif
+
 #define SYMBOL(name, function) { name, (void *)function }
 
 static const SymbolMap symbols[] = {
@@ -99,27 +134,29 @@ static const SymbolMap symbols[] = {
     SYMBOL("memmove", memmove),
     SYMBOL("memcpy", memmove),
     SYMBOL("memset", memset),
+    #if !KERN_HARD_FLOATS
     SYMBOL("aot_intrinsic_fadd_f32", sf_add),
     SYMBOL("aot_intrinsic_fsub_f32", sf_sub),
     SYMBOL("aot_intrinsic_fmul_f32", sf_mul),
     SYMBOL("aot_intrinsic_fdiv_f32", sf_div),
     SYMBOL("aot_intrinsic_sqrt_f32", sf_sqrt),
-    SYMBOL("aot_intrinsic_fabs_f32", f32_abs),
-    SYMBOL("aot_intrinsic_ceil_f32", f32_ceil),
-    SYMBOL("aot_intrinsic_floor_f32", f32_floor),
-    SYMBOL("aot_intrinsic_trunc_f32", f32_trunc),
-    SYMBOL("aot_intrinsic_rint_f32", f32_nearest),
-    SYMBOL("aot_intrinsic_fmin_f32", f32_min),
-    SYMBOL("aot_intrinsic_fmax_f32", f32_max),
     SYMBOL("aot_intrinsic_f32_cmp", sf_compare),
     SYMBOL("aot_intrinsic_i32_to_f32", sf_from_i32),
     SYMBOL("aot_intrinsic_u32_to_f32", sf_from_u32),
-    SYMBOL("aot_intrinsic_i64_to_f32", f32_from_i64),
-    SYMBOL("aot_intrinsic_u64_to_f32", f32_from_u64),
     SYMBOL("aot_intrinsic_f32_to_i32", sf_to_i32),
     SYMBOL("aot_intrinsic_f32_to_u32", sf_to_u32),
-    SYMBOL("aot_intrinsic_f32_to_i64", f32_to_i64),
-    SYMBOL("aot_intrinsic_f32_to_u64", f32_to_u64),
+    #endif
+    SYMBOL("aot_intrinsic_fabs_f32", FLOATS(f32_abs)),
+    SYMBOL("aot_intrinsic_ceil_f32", FLOATS(f32_ceil)),
+    SYMBOL("aot_intrinsic_floor_f32", FLOATS(f32_floor)),
+    SYMBOL("aot_intrinsic_trunc_f32", FLOATS(f32_trunc)),
+    SYMBOL("aot_intrinsic_rint_f32", FLOATS(f32_nearest)),
+    SYMBOL("aot_intrinsic_fmin_f32", FLOATS(f32_min)),
+    SYMBOL("aot_intrinsic_fmax_f32", FLOATS(f32_max)),
+    SYMBOL("aot_intrinsic_i64_to_f32", FLOATS(f32_from_i64)),
+    SYMBOL("aot_intrinsic_u64_to_f32", FLOATS(f32_from_u64)),
+    SYMBOL("aot_intrinsic_f32_to_i64", FLOATS(f32_to_i64)),
+    SYMBOL("aot_intrinsic_f32_to_u64", FLOATS(f32_to_u64)),
     SYMBOL("aot_intrinsic_clz_i32", clz_i32),
     SYMBOL("aot_intrinsic_ctz_i32", aot_intrinsic_ctz_i32),
     SYMBOL("aot_intrinsic_popcnt_i32", aot_intrinsic_popcnt_i32),
