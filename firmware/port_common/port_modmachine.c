@@ -1,0 +1,25 @@
+// What our ports have of module machine beside memory access: reset, and timers. Included by extmod/modmachine.c.
+#include "py/mphal.h"
+
+#include "port.h"
+
+extern const mp_obj_type_t machine_timer_type;
+
+#define MICROPY_PY_MACHINE_EXTRA_GLOBALS \
+    { MP_ROM_QSTR(MP_QSTR_Timer), MP_ROM_PTR(&machine_timer_type) }, \
+    { MP_ROM_QSTR(MP_QSTR_PWRON_RESET), MP_ROM_INT(PWRON_RESET) },
+
+#define PWRON_RESET (1)
+
+NORETURN static void mp_machine_reset(void) {
+    port_reset();
+}
+
+// A reset is like power-up.
+static mp_int_t mp_machine_reset_cause(void) {
+    return PWRON_RESET;
+}
+
+static void mp_machine_idle(void) {
+    mp_event_wait_ms(1);
+}
