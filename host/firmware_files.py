@@ -54,6 +54,7 @@ def board_header(board: Board, version: str) -> str:
         "STACK_SIZE": memory.stack_size,
         "KERNEL_PAGE": memory.kernel_page,
         "FLASH_ADDRESS": flash.address,
+        "FLASH_SIZE": flash.size,
         "FLASH_SECTOR": flash.sector,
         "SLOT_A": flash.slot_a,
         "SLOT_B": flash.slot_b,
@@ -61,6 +62,7 @@ def board_header(board: Board, version: str) -> str:
         "STATE": flash.state,
         "STATE_SIZE": flash.state_size,
         "KEYS_AREA": flash.keys,
+        "FILESYSTEM": flash.filesystem,
         "FILESYSTEM_SIZE": flash.filesystem_size,
         "DEADLINE_MS": board.limits.deadline_ms,
     }

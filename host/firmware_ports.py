@@ -90,7 +90,35 @@ class Rp2(Port):
         steps.run([sys.executable, tool, *options, binary], show)
 
 
-PORTS: Mapping[str, Port] = {"rp2": Rp2()}
+class Own(Port):
+    """A port of this repository, in firmware/NAME, with what firmware/port_common has for all of them. Its firmware is
+    the ELF file.
+    """
+
+    file = "firmware.elf"
+
+    def __init__(self, name: str, compiler: str) -> None:
+        self.name = name
+        self._compiler = compiler
+
+    def source(self) -> Path:
+        return project.root() / "firmware" / self.name
+
+    def compiler(self, board: Board) -> str:
+        return self._compiler
+
+    def definitions(self, board: Board, folder: Path) -> Mapping[str, object]:
+        return {"MICROPY_DIR": parts.path("micropython"), "CMAKE_C_COMPILER": self._compiler}
+
+    def prepare(self, board: Board, folder: Path) -> None:
+        pass
+
+    def finish(self, board: Board, elf: Path, file: Path, show: Show) -> None:
+        write_changed(file, elf.read_bytes())
+        file.chmod(0o755)
+
+
+PORTS: Mapping[str, Port] = {"rp2": Rp2(), "unix": Own("unix", "gcc")}
 """By the name that board.toml has."""
 
 
