@@ -27,7 +27,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from host import bench, boards, firmware, pack  # noqa: E402
 from host.board import Board, connect, image_target  # noqa: E402
-from host.emulator import EmulatedBoard  # noqa: E402
+from host.boards import Board as Facts  # noqa: E402
+from host.emulator import EmulatedBoard, ProgramBoard, make  # noqa: E402
 from host.pack import keys, keyset  # noqa: E402
 
 RunHost = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -37,7 +38,17 @@ collect_ignore = ["hil_example"]  # a user's repository, with tests that have th
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse the plugin's option: `board` is a fixture of this file's here."""
     if config.getoption("--board", None):
-        raise pytest.UsageError("--board: these tests have the emulated Pico and no other board; see docs/hil.md")
+        raise pytest.UsageError("--board: these tests have the emulated boards and no others; see docs/hil.md")
+    config.addinivalue_line("markers", "every_board: with each emulated board that runs kern, not the Pico only")
+    config.addinivalue_line("markers", "pico_only: not so, for what only the emulated Pico can do")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The boards of `emulated_board`, where a test or its module is marked ``every_board``."""
+    marked = metafunc.definition.get_closest_marker
+    if "emulated_board" in metafunc.fixturenames and marked("every_board") and not marked("pico_only"):
+        names = [board.name for board in boards.ported() if board.emulator]
+        metafunc.parametrize("emulated_board", names, indirect=True, scope="session")
 
 
 @pytest.fixture
@@ -69,16 +80,32 @@ def faults_pack() -> pack.Pack:
 
 @pytest.fixture(scope="session")
 def emulated_board(
-    firmware_uf2: Path, core_pack: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[EmulatedBoard]:
-    """An emulated Pico, flashed through its BOOTSEL drive, with the core pack installed."""
+    request: pytest.FixtureRequest, core_pack: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EmulatedBoard | ProgramBoard]:
+    """An emulated board, the Pico or what the test is marked for, flashed and with the core pack installed."""
+    facts = boards.load(getattr(request, "param", "rpi_pico"))
+    keys.default_or_create()
+    built = firmware.build_firmware(facts, keyset.current())
     folder = tmp_path_factory.mktemp("emulator")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOST_STATE_DIR", str(folder))
-        with EmulatedBoard("rpi_pico", flash=folder / "flash.bin") as emulated:
-            with connect(emulated.program(firmware_uf2)) as board:
-                board.install(pack.Pack.open(core_pack).image("thumbv6m-soft"))
+        with make(facts.name, flash=folder / "flash.bin") as emulated:
+            assert isinstance(emulated, EmulatedBoard | ProgramBoard)
+            with connect(emulated.program(built.file)) as board:
+                board.install(pack.Pack.open(core_pack).image(facts.wamrc.target_id))
             yield emulated
+
+
+@pytest.fixture(scope="session")
+def facts(emulated_board: EmulatedBoard | ProgramBoard) -> Facts:
+    """The facts about the emulated board."""
+    return boards.load(emulated_board.board)
+
+
+@pytest.fixture(scope="session")
+def target(facts: Facts) -> str:
+    """What the emulated board's code is compiled for."""
+    return facts.wamrc.target_id
 
 
 @pytest.fixture(scope="session")
@@ -96,15 +123,15 @@ def emulated_bench(core_pack: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture
-def board(emulated_board: EmulatedBoard) -> Iterator[Board]:
-    """The emulated Pico over its serial port, freshly reset."""
+def board(emulated_board: EmulatedBoard | ProgramBoard) -> Iterator[Board]:
+    """The emulated board over its serial port, freshly reset."""
     with connect(str(emulated_board.wait_for_port(30))) as link:
         link.soft_reset()
         yield link
 
 
 @pytest.fixture(scope="module")
-def core_pack_again(emulated_board: EmulatedBoard, core_pack: Path) -> Iterator[None]:
+def core_pack_again(emulated_board: EmulatedBoard | ProgramBoard, core_pack: Path, target: str) -> Iterator[None]:
     """For modules that install other packs: the core pack comes back when the module is through."""
     yield
     with connect(str(emulated_board.wait_for_port(30))) as link:

@@ -10,9 +10,10 @@ from deadline_rounds import PERIODIC
 from host import errors, pack
 from host.board import Board
 
-TARGET = "thumbv6m-soft"
 SETUP = """
 import kern
+
+pytestmark = pytest.mark.every_board
 def bound(name, *values, **kw):
     tensors = [kern.tensor((len(v),), 'i32', v) for v in values]
     return kern.bind(name, *tensors, out=kern.tensor(tensors[0].shape, 'i32'), **kw)
@@ -92,9 +93,9 @@ def test_batch_takes_a_list_or_tuple(repl: Board) -> None:
         repl.exec("kern.batch(5)")
 
 
-def test_bound_call_of_a_former_pack_is_refused(repl: Board, core_pack: Path) -> None:
+def test_bound_call_of_a_former_pack_is_refused(repl: Board, core_pack: Path, target: str) -> None:
     repl.exec("f = bound('code', x); f()")
-    repl.install(pack.Pack.open(core_pack).image(TARGET))
+    repl.install(pack.Pack.open(core_pack).image(target))
     for call in ("f()", "kern.batch([f])"):
         with pytest.raises(errors.NoSuchKernel, match="bind again"):
             repl.exec(call)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from host import errors
 from host.board import Board, connect
-from host.emulator import EmulatedBoard
+from host.emulator import EmulatedBoard, ProgramBoard
 from host.errors import (
     BoardError,
     DeviceBusy,
@@ -30,7 +30,9 @@ from host.link import board_error
 from host.pack import Pack
 from host.runtime import Runtime
 
-TARGET = "thumbv6m-soft"
+pytestmark = pytest.mark.every_board
+
+Emulated = EmulatedBoard | ProgramBoard
 
 
 @pytest.fixture(scope="module")
@@ -196,8 +198,8 @@ def test_many_runs_use_up_no_memory(board: Board) -> None:
 # ---- installing ----------------------------------------------------------------------------------
 
 
-def test_install_reports_progress_and_what_is_active(board: Board, pack: Pack) -> None:
-    image = pack.image(TARGET)
+def test_install_reports_progress_and_what_is_active(board: Board, pack: Pack, target: str) -> None:
+    image = pack.image(target)
     seen: list[tuple[int, int]] = []
     installed = board.install(image, lambda done, total: seen.append((done, total)))
     assert (installed["name"], installed["version"]) == (pack.name, pack.version)
@@ -206,8 +208,8 @@ def test_install_reports_progress_and_what_is_active(board: Board, pack: Pack) -
     assert board.kernels() == tuple(pack.kernels)
 
 
-def test_a_refused_image_is_its_own_error_and_the_link_goes_on(board: Board, pack: Pack) -> None:
-    image = bytearray(pack.image(TARGET))
+def test_a_refused_image_is_its_own_error_and_the_link_goes_on(board: Board, pack: Pack, target: str) -> None:
+    image = bytearray(pack.image(target))
     image[-20] ^= 1
     before = board.status()["pack"]
     with pytest.raises(errors.PackError):
@@ -215,7 +217,7 @@ def test_a_refused_image_is_its_own_error_and_the_link_goes_on(board: Board, pac
     assert board.status()["pack"] == before
 
 
-def test_ctrl_c_in_the_middle_of_a_push_leaves_a_working_board(board: Board, pack: Pack) -> None:
+def test_ctrl_c_in_the_middle_of_a_push_leaves_a_working_board(board: Board, pack: Pack, target: str) -> None:
     before = board.status()["pack"]
 
     def stop(done: int, total: int) -> None:
@@ -223,9 +225,9 @@ def test_ctrl_c_in_the_middle_of_a_push_leaves_a_working_board(board: Board, pac
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        board.install(pack.image(TARGET), stop)
+        board.install(pack.image(target), stop)
     assert board.status()["pack"] == before
-    board.install(pack.image(TARGET))
+    board.install(pack.image(target))
 
 
 # ---- either side goes away -----------------------------------------------------------------------
@@ -248,19 +250,20 @@ def test_a_file_that_is_no_port_is_no_device(tmp_path: Path) -> None:
 
 
 def test_a_host_that_stops_sending_leaves_the_board_at_its_prompt(
-    emulated_board: EmulatedBoard, board: Board, pack: Pack
+    emulated_board: Emulated, board: Board, pack: Pack, target: str
 ) -> None:
     """As when the host is killed: the board gives up by itself, without anyone's Ctrl-C."""
     board.run("swiglu_f32", [np.ones(1, "f4"), np.ones(1, "f4")])
     before = board.status()["pack"]
-    board._link.begin(f"_host.call(_host.install, {len(pack.image(TARGET))})")
+    board._link.begin(f"_host.call(_host.install, {len(pack.image(target))})")
     with pytest.raises(BoardError, match="the host stopped sending"):
         board._link.finish(timeout=30)
     assert board.status()["pack"] == before
 
 
+@pytest.mark.pico_only  # a program's port has no plug
 def test_unplugging_in_the_middle_of_a_push_is_no_device_and_the_board_still_works(
-    emulated_board: EmulatedBoard, core_pack: Path, pack: Pack
+    emulated_board: EmulatedBoard, core_pack: Path, pack: Pack, target: str
 ) -> None:
     board = connect(str(emulated_board.wait_for_port(30)))
     before = board.status()["pack"]
@@ -270,7 +273,7 @@ def test_unplugging_in_the_middle_of_a_push_is_no_device_and_the_board_still_wor
             emulated_board.unplug()
 
     with pytest.raises(NoDevice, match="went away"):
-        board.install(pack.image(TARGET), unplug)
+        board.install(pack.image(target), unplug)
     board.close()
     emulated_board.plug()
     with connect(str(emulated_board.wait_for_port(30))) as again:
@@ -278,7 +281,7 @@ def test_unplugging_in_the_middle_of_a_push_is_no_device_and_the_board_still_wor
         assert again.run("swiglu_f32", [np.zeros(3, "f4"), np.ones(3, "f4")]).tolist() == [0, 0, 0]
 
 
-def test_connecting_interrupts_a_program_that_runs(emulated_board: EmulatedBoard) -> None:
+def test_connecting_interrupts_a_program_that_runs(emulated_board: Emulated) -> None:
     with connect(str(emulated_board.wait_for_port(30))) as board:
         board._link.begin("while True: pass")
     started = time.monotonic()

@@ -9,7 +9,10 @@ import pytest
 
 from host import parts
 from host.board import Board
+from host.boards import Board as Facts
 from host.errors import BoardError, NoSuchKernel
+
+pytestmark = pytest.mark.every_board
 
 
 @pytest.fixture
@@ -89,13 +92,12 @@ def test_lora_apply_adds_to_its_first_argument(repl: Board) -> None:
     assert repl.eval("y.tolist()") == [[4, 32]]
 
 
-def test_status_tells_version_pack_and_memory(repl: Board) -> None:
+def test_status_tells_version_pack_and_memory(repl: Board, facts: Facts) -> None:
     status = repl.status()
-    assert status["board"] == "rpi_pico"
-    assert status["target"] == "thumbv6m-soft"
+    assert (status["board"], status["target"]) == (facts.name, facts.wamrc.target_id)
     assert (status["pack"]["name"], status["pack"]["version"]) == ("core", "1.0.0")
-    assert status["arena"]["size"] == 0x1A000 and 0 < status["arena"]["free"] < status["arena"]["size"]
-    assert status["deadline_ms"] == 100
+    assert status["arena"]["size"] == facts.memory.arena_size and 0 < status["arena"]["free"] < status["arena"]["size"]
+    assert status["deadline_ms"] == facts.limits.deadline_ms
     assert status["wamr"] == parts.get("wamr").version
 
 

@@ -12,8 +12,9 @@ from host import pack
 from host.board import Board
 from host.pack import keys
 
+pytestmark = pytest.mark.every_board
+
 CALLS = Path(__file__).parent / "calls"
-TARGET = "thumbv6m-soft"
 
 
 @pytest.fixture(scope="module")
@@ -24,16 +25,16 @@ def calls_pack(tmp_path_factory: pytest.TempPathFactory) -> pack.Pack:
 
 
 @pytest.fixture
-def repl(board: Board, calls_pack: pack.Pack, core_pack: Path) -> Iterator[Board]:
+def repl(board: Board, calls_pack: pack.Pack, core_pack: Path, target: str) -> Iterator[Board]:
     """A board with that pack and a few tensors; the core pack comes back afterwards."""
-    board.install(calls_pack.image(TARGET))
+    board.install(calls_pack.image(target))
     board.exec(
         "import kern; from array import array\n"
         "T = kern.tensor; x = T((32,)); w = T((4,), 'i32', [1, 2, 3, 4]); y = T((4,), 'i32', [10, 20, 30, 40])\n"
         "q4 = T((32,), 'q4'); q8 = T((32,), 'q8'); h = T((4,), 'f16')"
     )
     yield board
-    board.install(pack.Pack.open(core_pack).image(TARGET))
+    board.install(pack.Pack.open(core_pack).image(target))
 
 
 CHOSEN = [

@@ -13,8 +13,9 @@ from host import errors, pack
 from host.board import Board
 from host.pack import keys
 
+pytestmark = pytest.mark.every_board
+
 FALLBACKS = Path(__file__).parent / "fallbacks"
-TARGET = "thumbv6m-soft"
 FINE, TRAP, SPIN = 1.0, 1000.0, 1001.0
 """What the first element of `gate` tells the kernels to do: failing.h."""
 UP = np.array([2, 0.5, -1, 3], "f4")
@@ -27,11 +28,11 @@ def fallbacks_pack(tmp_path_factory: pytest.TempPathFactory) -> pack.Pack:
 
 
 @pytest.fixture
-def failing(board: Board, fallbacks_pack: pack.Pack, core_pack: Path) -> Iterator[Board]:
+def failing(board: Board, fallbacks_pack: pack.Pack, core_pack: Path, target: str) -> Iterator[Board]:
     """The emulated board with that pack; the core pack comes back afterwards."""
-    board.install(fallbacks_pack.image(TARGET))
+    board.install(fallbacks_pack.image(target))
     yield board
-    board.install(pack.Pack.open(core_pack).image(TARGET))
+    board.install(pack.Pack.open(core_pack).image(target))
 
 
 def gate(first: float) -> np.ndarray[Any, Any]:
@@ -96,6 +97,7 @@ def test_no_fallback_where_the_kernel_may_have_changed_what_it_read(failing: Boa
     assert failing.stats()["degraded"] == 0
 
 
+@pytest.mark.pico_only  # others make that call in time
 def test_reference_has_the_kernels_deadline_and_the_fault_stands(failing: Board) -> None:
     failing.exec(f"import kern, time; gate = kern.tensor((8000,), 'f32', [{TRAP}] * 8000); start = time.ticks_ms()")
     with pytest.raises(errors.Unreachable):

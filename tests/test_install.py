@@ -14,26 +14,32 @@ import vectors
 from installing import resigned, save, slots
 from installing import small as small_image
 
-from host import boards, errors, pack
+from host import errors, pack
 from host.board import Board, connect
-from host.emulator import EmulatedBoard
+from host.boards import Board as Facts
+from host.emulator import EmulatedBoard, ProgramBoard, make
 from host.pack.image import Image, decode_image, encode_image
 
-TARGET = "thumbv6m-soft"
+pytestmark = pytest.mark.every_board
+
+Emulated = EmulatedBoard | ProgramBoard
 X = np.arange(8, dtype="<f4").reshape(1, 2, 1, 4)
 
 
 @pytest.fixture(scope="module")
-def image(core_pack: Path) -> bytes:
+def image(core_pack: Path, target: str) -> bytes:
     """The core pack's image."""
-    return pack.Pack.open(core_pack).image(TARGET)
+    return pack.Pack.open(core_pack).image(target)
 
 
 @pytest.fixture
-def own(emulated_board: EmulatedBoard, tmp_path: Path, state_dir: Path) -> Iterator[EmulatedBoard]:
-    """A board with a copy of the other one's flash, for what cannot be undone. Its clock runs ahead when it sleeps."""
+def own(emulated_board: Emulated, tmp_path: Path, state_dir: Path) -> Iterator[Emulated]:
+    """A board with a copy of the other one's flash, for what cannot be undone. A Pico's clock runs ahead when it sleeps."""
     shutil.copyfile(emulated_board.flash, tmp_path / "flash.bin")
-    with EmulatedBoard("rpi_pico", flash=tmp_path / "flash.bin", realtime=False) as emulated:
+    with make(emulated_board.board, flash=tmp_path / "flash.bin", realtime=False) as emulated:
+        assert isinstance(emulated, Emulated)
+        if isinstance(emulated, ProgramBoard):
+            emulated.program(emulated_board.firmware)
         yield emulated
 
 
@@ -43,8 +49,8 @@ def small(image: bytes) -> bytes:
     return small_image(image, pack_version="2.0.0")
 
 
-def restarted(emulated: EmulatedBoard) -> Board:
-    """The board after its RUN pin was pulled."""
+def restarted(emulated: Emulated) -> Board:
+    """The board after its RUN pin was pulled, or without power for a moment."""
     emulated.reset()
     return connect(str(emulated.wait_for_port(30)))
 
@@ -132,7 +138,7 @@ def test_new_version_replaces_the_old_without_a_restart(board: Board, image: byt
     assert board.status()["pack"]["version"] == "1.0.0"
 
 
-def test_pack_is_still_there_after_a_restart(board: Board, emulated_board: EmulatedBoard, image: bytes) -> None:
+def test_pack_is_still_there_after_a_restart(board: Board, emulated_board: Emulated, image: bytes) -> None:
     board.install(image)
     before = board.status()["pack"]
     board.close()
@@ -148,6 +154,7 @@ def test_image_in_the_boards_filesystem_can_be_installed(board: Board, image: by
     board.exec("import os; os.remove('/new.kimg')")
 
 
+@pytest.mark.pico_only  # a program's port has no plug
 def test_unplugging_during_a_push_is_no_device_and_the_board_still_works(
     emulated_board: EmulatedBoard, image: bytes
 ) -> None:
@@ -173,7 +180,7 @@ def test_unplugging_during_a_push_is_no_device_and_the_board_still_works(
 
 
 def test_pack_on_trial_is_gone_back_from_at_a_reset(
-    board: Board, emulated_board: EmulatedBoard, image: bytes, small: bytes
+    board: Board, emulated_board: Emulated, image: bytes, small: bytes
 ) -> None:
     board.install(image)
     for reset in (Board.soft_reset, None):
@@ -193,9 +200,9 @@ def test_pack_on_trial_is_gone_back_from_at_a_reset(
     board.close()
 
 
-def test_first_pack_on_trial_leaves_none_at_a_reset(own: EmulatedBoard, small: bytes) -> None:
+def test_first_pack_on_trial_leaves_none_at_a_reset(own: Emulated, facts: Facts, small: bytes) -> None:
     own.power_off()
-    flash = boards.load("rpi_pico").flash
+    flash = facts.flash
     with own.flash.open("r+b") as file:
         file.seek(flash.state)
         file.write(b"\xff" * flash.state_size)
@@ -222,7 +229,7 @@ def test_no_installation_while_a_pack_is_on_trial(board: Board, image: bytes, sm
     board.install(image)
 
 
-def test_confirmed_pack_stays_and_only_then_raises_the_counter(own: EmulatedBoard, image: bytes, small: bytes) -> None:
+def test_confirmed_pack_stays_and_only_then_raises_the_counter(own: Emulated, image: bytes, small: bytes) -> None:
     raised = resigned(small, security_counter=2)
     with connect(str(own.wait_for_port(30))) as board:
         save(board, raised)
@@ -276,6 +283,7 @@ def test_rollback_needs_a_previous_pack(board: Board, image: bytes) -> None:
     board.run("rope_f32", [X, None])
 
 
+@pytest.mark.pico_only  # whose clock runs ahead
 def test_previous_pack_is_released_after_300_s(own: EmulatedBoard, small: bytes) -> None:
     with connect(str(own.wait_for_port(30))) as board:
         save(board, small)
@@ -298,6 +306,7 @@ def test_previous_pack_is_released_after_300_s(own: EmulatedBoard, small: bytes)
         assert slots(board) == {"active": "1.0.0"}
 
 
+@pytest.mark.pico_only  # whose clock runs ahead
 def test_trial_is_not_released(own: EmulatedBoard, small: bytes) -> None:
     with connect(str(own.wait_for_port(30))) as board:
         save(board, small)
@@ -307,14 +316,14 @@ def test_trial_is_not_released(own: EmulatedBoard, small: bytes) -> None:
         assert slots(board) == {"active": "1.0.0"}  # what never was confirmed is nothing to go back to
 
 
-def test_damaged_previous_pack_is_not_gone_back_to(own: EmulatedBoard, small: bytes) -> None:
+def test_damaged_previous_pack_is_not_gone_back_to(own: Emulated, facts: Facts, small: bytes) -> None:
     with connect(str(own.wait_for_port(30))) as board:
         save(board, small)
         slot = board.status()["pack"]["slot"]
         board.exec("kern.install('/new.kimg')")
     own.power_off()
     with own.flash.open("r+b") as file:
-        flash = boards.load("rpi_pico").flash
+        flash = facts.flash
         file.seek((flash.slot_a if slot == "a" else flash.slot_b) + 9000)
         file.write(b"\0\0\0\0")
     own.power_on()
@@ -328,7 +337,7 @@ def test_damaged_previous_pack_is_not_gone_back_to(own: EmulatedBoard, small: by
 # ---- chunk by chunk ----
 
 
-def test_calls_go_on_while_a_pack_is_received(own: EmulatedBoard, small: bytes) -> None:
+def test_calls_go_on_while_a_pack_is_received(own: Emulated, small: bytes) -> None:
     """From the source itself, from a timer between its chunks, and from other tasks."""
     with connect(str(own.wait_for_port(30))) as board:
         save(board, small)

@@ -14,6 +14,8 @@ from host.board import Board
 from host.pack import keys
 from host.runtime import Runtime
 
+pytestmark = pytest.mark.every_board
+
 FOLDER = Path(__file__).parent / "operators"
 FLOATS = [
     "add",
@@ -50,13 +52,13 @@ def operators_pack(tmp_path_factory: pytest.TempPathFactory) -> pack.Pack:
 
 
 @pytest.fixture
-def pair(board: Board, operators_pack: pack.Pack, core_pack: Path) -> Iterator[tuple[Board, Runtime]]:
+def pair(board: Board, operators_pack: pack.Pack, core_pack: Path, target: str) -> Iterator[tuple[Board, Runtime]]:
     """Board and Wasmtime with that pack; the core pack comes back afterwards."""
     with Runtime() as runtime:
         runtime.install(operators_pack)
-        board.install(operators_pack.image("thumbv6m-soft"))
+        board.install(operators_pack.image(target))
         yield board, runtime
-        board.install(pack.Pack.open(core_pack).image("thumbv6m-soft"))
+        board.install(pack.Pack.open(core_pack).image(target))
 
 
 def operands() -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
