@@ -130,6 +130,12 @@ def board(emulated_board: EmulatedBoard | ProgramBoard) -> Iterator[Board]:
         yield link
 
 
+@pytest.fixture
+def cycles_per_us(board: Board) -> int:
+    """How many of what the board counts as cycles are in a microsecond."""
+    return int(board.eval("__import__('machine').freq() // 1000000"))
+
+
 @pytest.fixture(scope="module")
 def core_pack_again(emulated_board: EmulatedBoard | ProgramBoard, core_pack: Path, target: str) -> Iterator[None]:
     """For modules that install other packs: the core pack comes back when the module is through."""

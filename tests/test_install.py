@@ -34,7 +34,7 @@ def image(core_pack: Path, target: str) -> bytes:
 
 @pytest.fixture
 def own(emulated_board: Emulated, tmp_path: Path, state_dir: Path) -> Iterator[Emulated]:
-    """A board with a copy of the other one's flash, for what cannot be undone. A Pico's clock runs ahead when it sleeps."""
+    """A board with a copy of the other one's flash, for what cannot be undone. A sleeping Pico's clock runs ahead."""
     shutil.copyfile(emulated_board.flash, tmp_path / "flash.bin")
     with make(emulated_board.board, flash=tmp_path / "flash.bin", realtime=False) as emulated:
         assert isinstance(emulated, Emulated)

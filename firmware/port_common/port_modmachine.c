@@ -1,11 +1,17 @@
-// What our ports have of module machine beside memory access: reset, and timers. Included by extmod/modmachine.c.
+// What our ports have of module machine beside memory access: reset, frequency, timers. Included by extmod/modmachine.c.
 #include "py/mphal.h"
 
 #include "port.h"
 
 extern const mp_obj_type_t machine_timer_type;
 
+static mp_obj_t frequency(void) {
+    return mp_obj_new_int_from_uint(port_frequency());
+}
+static MP_DEFINE_CONST_FUN_OBJ_0(frequency_obj, frequency);
+
 #define MICROPY_PY_MACHINE_EXTRA_GLOBALS \
+    { MP_ROM_QSTR(MP_QSTR_freq), MP_ROM_PTR(&frequency_obj) }, \
     { MP_ROM_QSTR(MP_QSTR_Timer), MP_ROM_PTR(&machine_timer_type) }, \
     { MP_ROM_QSTR(MP_QSTR_PWRON_RESET), MP_ROM_INT(PWRON_RESET) },
 

@@ -132,6 +132,11 @@ void soft_timer_schedule_at_ms(uint32_t ticks_ms) {
     setitimer(ITIMER_REAL, &in, NULL);
 }
 
+// kern counts nanoseconds.
+uint32_t port_frequency(void) {
+    return 1000000000;
+}
+
 // ---- randomness ----
 
 unsigned port_random(void) {
