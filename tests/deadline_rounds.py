@@ -32,7 +32,7 @@ def periodic(handler):
 """
 """``periodic(handler)``: hard interrupts of the user's (machine.Timer's are soft) until ``active(0)``. How often they
 come, the emulator leaves open: its PIO runs beside the processor."""
-_AGENT = """\
+AGENT = """\
 import kern
 
 DEADLINE = kern.EpochDeadline, kern.LoadError  # the latter when it was kernel_init's
@@ -112,7 +112,7 @@ def run(
     emulated: EmulatedBoard, board: Board, count: int, seed: int, report: Callable[[int], None] = lambda done: None
 ) -> Outcome:
     """Let ``count`` deadlines come on the board, on which the faults pack is active. ``report`` gets how many came."""
-    board.exec(_AGENT)
+    board.exec(AGENT)
     met = inside = calls = wrong = 0
     jumps = emulated.counters()["jumps"]
     emulated.jump_clock(JUMP_US, LEAST, MOST, seed)
