@@ -85,7 +85,12 @@ def _build(board: Board, key_set: KeySet, variant: Variant, folder: Path) -> Fir
 
 
 def size_report(board: Board, variant: Variant = RELEASE) -> dict[str, dict[str, int]]:
-    """Flash and RAM in bytes by part of the firmware that `build_firmware` made, from the linker's map."""
+    """Flash and RAM in bytes by part of the firmware that `build_firmware` made, from the linker's map.
+
+    Empty for firmware that is not in flash.
+    """
+    if not PORTS[board.port].in_flash:
+        return {}
     path = build_folder(board, variant) / "cmake" / "firmware.elf.map"
     if not path.is_file():
         raise BuildError(f"no firmware for {board.name}; make it with: host build {board.name}")

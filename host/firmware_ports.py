@@ -17,11 +17,12 @@ Show = Callable[[str], None]
 
 class Port(ABC):
     """One of MicroPython's ports. ``parts`` are those it needs beside MicroPython's own; ``file`` is the name, in the
-    firmware's folder, of what is flashed.
+    firmware's folder, of what is flashed; ``in_flash`` whether it runs from the board's flash, so that its size counts.
     """
 
     parts: tuple[str, ...] = ()
     file: str
+    in_flash = True
 
     @abstractmethod
     def source(self) -> Path:
@@ -97,8 +98,9 @@ class Own(Port):
 
     file = "firmware.elf"
 
-    def __init__(self, name: str, compiler: str) -> None:
+    def __init__(self, name: str, compiler: str, in_flash: bool = True) -> None:
         self.name = name
+        self.in_flash = in_flash
         self._compiler = compiler
 
     def source(self) -> Path:
@@ -118,7 +120,7 @@ class Own(Port):
         file.chmod(0o755)
 
 
-PORTS: Mapping[str, Port] = {"rp2": Rp2(), "unix": Own("unix", "gcc")}
+PORTS: Mapping[str, Port] = {"rp2": Rp2(), "unix": Own("unix", "gcc", in_flash=False)}
 """By the name that board.toml has."""
 
 

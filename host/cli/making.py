@@ -78,7 +78,8 @@ def build(output: Output, board: Board, variant: str) -> None:
         "keys": [public.key_id.hex() for public in key_set.trust],
     }
     sizes = firmware.size_report(board, VARIANTS[variant])
-    output.result({**data, "sizes": sizes}, facts({**data, "keys": " ".join(data["keys"])}), "", sizes_table(sizes))
+    shown = ("", sizes_table(sizes)) if sizes else ()
+    output.result({**data, "sizes": sizes}, facts({**data, "keys": " ".join(data["keys"])}), *shown)
 
 
 @command(host, "emulate")
