@@ -93,7 +93,7 @@ class Rp2(Port):
 
 class Own(Port):
     """A port of this repository, in firmware/NAME, with what firmware/port_common has for all of them. Its firmware is
-    the ELF file.
+    the ELF file, without debugging information.
     """
 
     file = "firmware.elf"
@@ -116,8 +116,8 @@ class Own(Port):
         pass
 
     def finish(self, board: Board, elf: Path, file: Path, show: Show) -> None:
-        write_changed(file, elf.read_bytes())
-        file.chmod(0o755)
+        # debugging information has paths of this machine
+        steps.run([self._compiler.replace("gcc", "strip"), "--strip-debug", "-o", file, elf], show)
 
 
 PORTS: Mapping[str, Port] = {"rp2": Rp2(), "unix": Own("unix", "gcc", in_flash=False)}

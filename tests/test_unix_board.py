@@ -159,6 +159,17 @@ def test_whatever_the_processor_refuses_ends_the_kernel_only(faulty: Board, faul
         assert_well(faulty)
 
 
+def test_a_fault_outside_of_kernels_ends_the_process(process: ProgramBoard) -> None:
+    so_far = len(process.events)
+    board = connect(str(process.wait_for_port()))
+    board.exec("import kern, machine")
+    with pytest.raises((errors.DeviceError, OSError)):
+        board.exec("machine.mem32[8]")
+    board.close()
+    assert "SIGSEGV" in process.wait_for_event("crashed", after=so_far)["message"]
+    process.power_on()
+
+
 def slot_of(board: Board) -> int:
     """Where in flash the active pack is."""
     return {"a": UNIX.flash.slot_a, "b": UNIX.flash.slot_b}[board.status()["pack"]["slot"]]
