@@ -12,13 +12,13 @@
 #include <time.h>
 #include <ucontext.h>
 
+#include "guard_unix.h"
 #include "kern_board.h"
 
 #define TICK_NS (GUARD_TICK_US * INT64_C(1000))
 #define RETRY_NS (50000)
 #define ALARM (SIGRTMIN)
 #define STACK_TOP (KERN_STACK_ADDRESS + KERN_STACK_SIZE)
-#define GUARD_PAGE (4096) // below the kernel stack, without access: see firmware/unix/memory.c
 
 static volatile struct {
     bool active;   // guard_run is under way

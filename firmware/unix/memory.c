@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "guard_unix.h"
 #include "kern_board.h"
 
-#define GUARD_PAGE (4096)
 #define FIRST ((char *)KERN_STACK_ADDRESS - GUARD_PAGE)
 #define END ((char *)KERN_POOL_ADDRESS + KERN_POOL_SIZE)
 
