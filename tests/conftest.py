@@ -137,7 +137,7 @@ def cycles_per_us(board: Board) -> int:
 
 
 @pytest.fixture(scope="module")
-def core_pack_again(emulated_board: EmulatedBoard | ProgramBoard, core_pack: Path, target: str) -> Iterator[None]:
+def core_pack_again(emulated_board: EmulatedBoard | ProgramBoard, core_pack: Path) -> Iterator[None]:
     """For modules that install other packs: the core pack comes back when the module is through."""
     yield
     with connect(str(emulated_board.wait_for_port(30))) as link:
