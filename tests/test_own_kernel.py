@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, RunHost
 
+from host import boards
 from host.check_cases import cases
 from host.pack import read_source
 
@@ -167,7 +168,8 @@ def new(cli: RunHost, tmp_path: Path) -> Path:
 
 def test_a_new_pack_is_described_in_full(new: Path) -> None:
     source = read_source(new)
-    assert (source.name, source.version, source.targets) == ("affine", "0.1.0", ("thumbv6m-soft",))
+    assert (source.name, source.version) == ("affine", "0.1.0")
+    assert set(source.targets) == {board.wamrc.target_id for board in boards.ported()}
     assert [kernel.spec.id for kernel in source.kernels] == ["affine_f32"]
     assert len(list(cases(source.kernels[0].spec, 1, 20))) == 20
     assert not [file for file in new.iterdir() if re.search(r"@[a-z]+@", file.read_text())]
