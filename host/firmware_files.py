@@ -8,6 +8,7 @@ kern_natives.h    kernels compiled into the firmware      kernels_aot/pack.toml
 natives.cmake     the same, for the build
 <id>_params.h     params blocks of those kernels          kernels_aot/pack.toml
 memmap.ld         linker script                           the port's own, and board.toml
+memory.ld         its memory regions, of a port of ours   board.toml
 kern_build.h      the build's id                          a hash of everything that goes in
 aot_loader.c      less what no kernel can use             WAMR's own, and wamr_platform/loader.h
 aot_runtime.c     the same                                WAMR's own
@@ -55,6 +56,7 @@ def board_header(board: Board, version: str) -> str:
         "KERNEL_PAGE": memory.kernel_page,
         "FLASH_ADDRESS": flash.address,
         "FLASH_SIZE": flash.size,
+        "FIRMWARE_SIZE": flash.firmware_size,
         "FLASH_SECTOR": flash.sector,
         "SLOT_A": flash.slot_a,
         "SLOT_B": flash.slot_b,
@@ -146,6 +148,24 @@ def linker_script(port_script: Path, board: Board) -> str:
         (r"\*gc\.c\.obj \*vm\.c\.obj \*parse\.c\.obj", "*gc.c.o* *vm.c.o*"),
     ]
     return _changed(port_script, changes)
+
+
+_MAIN_STACK = 0x2000
+"""MicroPython's stack on a port of ours, bytes."""
+
+
+def memory_regions(board: Board) -> str:
+    """``memory.ld``: firmware at the start of flash, RAM up to the kernels' memory, and MicroPython's stack behind it."""
+    memory, flash = board.memory, board.flash
+    pool_end = memory.pool_address + memory.pool_size
+    ram = pool_end + _MAIN_STACK - memory.ram
+    regions = {
+        "ROM (rx)": (flash.address, flash.firmware_size),
+        "RAM (rwx)": (ram, memory.stack_address - ram),
+        "STACK (rw)": (pool_end, _MAIN_STACK),
+    }
+    lines = [f"    {name} : ORIGIN = {origin:#x}, LENGTH = {size:#x}" for name, (origin, size) in regions.items()]
+    return "\n".join(["/* Made by host/firmware_files.py. */", "MEMORY", "{", *lines, "}", ""])
 
 
 def wamr_files(wamr: Path) -> Mapping[str, str]:

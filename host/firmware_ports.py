@@ -120,7 +120,18 @@ class Own(Port):
         steps.run([self._compiler.replace("gcc", "strip"), "--strip-debug", "-o", file, elf], show)
 
 
-PORTS: Mapping[str, Port] = {"rp2": Rp2(), "unix": Own("unix", "gcc", in_flash=False)}
+class Qemu(Own):
+    """Machines that QEMU emulates."""
+
+    def generated(self, board: Board) -> Mapping[str, str]:
+        return {"memory.ld": firmware_files.memory_regions(board)}
+
+
+PORTS: Mapping[str, Port] = {
+    "rp2": Rp2(),
+    "unix": Own("unix", "gcc", in_flash=False),
+    "qemu": Qemu("qemu", "arm-none-eabi-gcc"),
+}
 """By the name that board.toml has."""
 
 

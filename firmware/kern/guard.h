@@ -21,7 +21,7 @@
 #define GUARD_FAR
 #endif
 
-// Read by guard_armv6m.S.
+// Read by guard_arm.S.
 struct guard_call {
     const void *kind;     // what the object is that begins here
     uint32_t ticket;      // what has to be in place for the call

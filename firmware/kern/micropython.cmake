@@ -202,6 +202,7 @@ add_library(usermod_kern INTERFACE)
 target_sources(usermod_kern INTERFACE ${KERN_SOURCES} ${KERN_CHIP_ASM} ${KERN_GENERATED}/kern_errors.h)
 target_include_directories(usermod_kern INTERFACE
     ${KERN_DIR}
+    ${KERN_DIR}/chips/${KERN_CHIP}
     ${KERN_GENERATED}
 )
 set_source_files_properties(${KERN_SOURCES} PROPERTIES COMPILE_OPTIONS "-Wall;-Wextra;-Wno-unused-parameter")

@@ -1,4 +1,4 @@
-// Guard of the RP2040: alarm 0 of the timer is the deadline, SysTick counts cycles.
+// The guard of Cortex-M: an alarm of the chip's is the deadline, SysTick counts cycles.
 //
 // The alarm is not set for every call. While calls are made it goes off every tick, or at the deadline if that is nearer; it
 // then sees which call is under way and until when. Without calls it stops by itself.
@@ -6,24 +6,11 @@
 
 #include <stddef.h>
 
-#include "hardware/clocks.h"
-#include "hardware/irq.h"
-#include "hardware/structs/sio.h"
-#include "hardware/structs/systick.h"
-#include "hardware/structs/timer.h"
-#include "hardware/sync.h"
-#include "hardware/timer.h"
+#include "guard_arm.h"
 
-#include "guard_armv6m.h"
-
-#define ALARM (0)
 #define RETRY_US (5)
+#define XPSR_THUMB (1u << 24)
 #define EXC_RETURN_PSP (4) // bit of EXC_RETURN: what was interrupted ran on PSP
-
-// What the processor pushes at an exception.
-struct frame {
-    uint32_t r0, r1, r2, r3, r12, lr, pc, xpsr;
-};
 
 // How far guard_run has come.
 struct guard_progress {
@@ -48,9 +35,8 @@ SAME_OFFSET(guard_state, ticking, GUARD_STATE_TICKING);
 SAME_OFFSET(guard_state, ticket, GUARD_STATE_TICKET);
 SAME_OFFSET(guard_end, cycles, GUARD_END_CYCLES);
 _Static_assert(GUARD_RETURNED == KERN_KERNEL_TRAP && GUARD_STOPPED == GUARD_NOT_READY && GUARD_ELSEWHERE == GUARD_BUSY, "codes");
-_Static_assert(GUARD_CLOCK == TIMER_BASE + TIMER_TIMERAWL_OFFSET && GUARD_CORE == SIO_BASE + SIO_CPUID_OFFSET
-               && GUARD_SYSTICK == PPB_BASE + M0PLUS_SYST_CSR_OFFSET, "registers");
 
+#define clock_us (*(volatile const uint32_t *)GUARD_CLOCK)
 #define progress ((volatile struct guard_progress *)GUARD_PROGRESS)
 
 volatile struct guard_state guard_state;
@@ -59,44 +45,35 @@ void guard_run_end(void);
 _Noreturn void guard_leave(int code);
 void guard_start_ticking(void);
 int guard_ended(int code, struct guard_end *end, const struct guard_call *const *calls);
-void guard_alarm_isr(void);
-void guard_alarm(uint32_t exc_return, struct frame *frame);
-void guard_fault(uint32_t exc_return, struct frame *frame, const uint32_t *r4);
+void guard_alarm(uint32_t exc_return, struct guard_frame *frame);
+void guard_fault(uint32_t exc_return, struct guard_frame *frame, const uint32_t *r4);
 
 void guard_init(void) {
     guard_state.address = GUARD_NO_ADDRESS;
-    hardware_alarm_claim(ALARM);
-    irq_set_exclusive_handler(TIMER_IRQ_0, guard_alarm_isr);
-    irq_set_priority(TIMER_IRQ_0, PICO_LOWEST_IRQ_PRIORITY);
-    irq_set_enabled(TIMER_IRQ_0, true);
-    hw_set_bits(&timer_hw->inte, 1u << ALARM);
+    guard_chip_init();
+}
+
+static uint32_t exception_number(void) {
+    uint32_t ipsr;
+    __asm volatile ("mrs %0, IPSR" : "=r" (ipsr));
+    return ipsr;
 }
 
 bool guard_busy(void) {
-    return (__get_current_exception() | get_core_num()) != 0;
+    return (exception_number() | guard_chip_core()) != 0;
 }
 
 bool guard_inside(void) {
     return guard_state.active;
 }
 
-// The alarm compares for equality: for a time that has just passed it would go off an hour later.
-static void arm(uint32_t at) {
-    timer_hw->alarm[ALARM] = at;
-    if ((int32_t)(timer_hw->timerawl - at) >= 0) {
-        irq_set_pending(TIMER_IRQ_0);
-    }
-}
-
 void guard_start_ticking(void) {
     guard_state.ticking = true;
-    arm(timer_hw->timerawl + GUARD_TICK_US);
+    guard_chip_set_alarm(clock_us + GUARD_TICK_US);
 }
 
 int guard_ended(int code, struct guard_end *end, const struct guard_call *const *calls) {
-    // A division that was left half way would be taken for an interrupted one and its result put back: reading the
-    // quotient tells the divider that nobody waits for it.
-    (void)sio_hw->div_quotient;
+    guard_chip_abandoned();
     end->done = progress->next - calls - 1;
     end->returned = code == KERN_KERNEL_TRAP ? progress->returned : 0;
     end->pc = guard_state.pc;
@@ -105,7 +82,7 @@ int guard_ended(int code, struct guard_end *end, const struct guard_call *const 
     guard_state.address = GUARD_NO_ADDRESS;
     if (end->done != 0 && code != GUARD_NOT_READY) {
         uint32_t began = progress->deadline - calls[end->done]->deadline_us;
-        end->cycles = (timer_hw->timerawl - began) * (clock_get_hz(clk_sys) / 1000000);
+        end->cycles = guard_chip_cycles(clock_us - began);
     }
     return code;
 }
@@ -132,25 +109,27 @@ void guard_trap(int code, uintptr_t return_address) {
     guard_leave(code);
 }
 
-static bool inside_kernel(uint32_t exc_return, const struct frame *frame) {
+static bool inside_kernel(uint32_t exc_return, const struct guard_frame *frame) {
     uint32_t begin = (uint32_t)guard_run & ~1u, size = (uint32_t)guard_run_end - begin;
     return (exc_return & EXC_RETURN_PSP) && frame->pc - begin >= size;
 }
 
-// Make the interrupted kernel go on at guard_leave(code) when the exception returns.
-static void divert(struct frame *frame, int code) {
+// Make the interrupted kernel go on at guard_leave(code) when the exception returns, and not in the midst of a conditional or a
+// multiple instruction, as xPSR might say.
+static void divert(struct guard_frame *frame, int code) {
     guard_state.pc = frame->pc;
     frame->pc = (uint32_t)guard_leave & ~1u;
     frame->r0 = (uint32_t)code;
+    frame->xpsr = XPSR_THUMB;
 }
 
-void guard_alarm(uint32_t exc_return, struct frame *frame) {
-    timer_hw->intr = 1u << ALARM;
+void guard_alarm(uint32_t exc_return, struct guard_frame *frame) {
+    guard_chip_end_alarm();
     if (!guard_state.active) {
         guard_state.ticking = false;
         return;
     }
-    uint32_t now = timer_hw->timerawl, wait = RETRY_US; // between calls, or just before or after them
+    uint32_t now = clock_us, wait = RETRY_US; // between calls, or just before or after them
     if (inside_kernel(exc_return, frame)) {
         int32_t left = (int32_t)(progress->deadline - now);
         wait = left > 0 && left < GUARD_TICK_US ? (uint32_t)left : GUARD_TICK_US;
@@ -158,37 +137,16 @@ void guard_alarm(uint32_t exc_return, struct frame *frame) {
             divert(frame, KERN_EPOCH_DEADLINE);
         }
     }
-    arm(now + wait);
+    guard_chip_set_alarm(now + wait);
 }
 
-// The address that the load or store at frame->pc was to. For any other instruction it means nothing.
-static uint32_t faulty_address(const struct frame *frame, const uint32_t *r4) {
-    uint32_t op = *(const uint16_t *)frame->pc;
-    uint32_t low[8] = { frame->r0, frame->r1, frame->r2, frame->r3, r4[0], r4[1], r4[2], r4[3] };
-    uint32_t n = low[op >> 3 & 7], offset = op >> 6 & 31;
-    switch (op >> 12) {
-        case 5: // register offset
-            return n + low[op >> 6 & 7];
-        case 6: // word, immediate offset
-            return n + 4 * offset;
-        case 8: // halfword, immediate offset
-            return n + 2 * offset;
-        case 12: // multiple
-            return low[op >> 8 & 7];
-        default:
-            return GUARD_NO_ADDRESS;
-    }
-}
-
-// A kernel's fault ends the kernel; any other one stops, as the SDK's handler does.
-void guard_fault(uint32_t exc_return, struct frame *frame, const uint32_t *r4) {
+// A kernel's fault ends the kernel; any other one stops.
+void guard_fault(uint32_t exc_return, struct guard_frame *frame, const uint32_t *r4) {
     if (!guard_state.active || !(exc_return & EXC_RETURN_PSP)) {
         for (;;) {
-            __breakpoint();
+            __asm volatile ("bkpt #0");
         }
     }
-    if (frame->pc - XIP_BASE < PICO_FLASH_SIZE_BYTES) {
-        guard_state.address = faulty_address(frame, r4);
-    }
+    guard_state.address = guard_chip_faulty_address(frame, r4);
     divert(frame, KERN_NATIVE_FAULT);
 }

@@ -1,11 +1,23 @@
-// Kernels run in thread mode on PSP, everything else on MSP: interrupt handlers and MicroPython's stack check stay what they
-// were, and leaving a kernel from anywhere means switching back to MSP and restoring what guard_enter saved there.
+// The guard of Cortex-M, in the instructions that all of them have. Kernels run in thread mode on PSP, everything else on MSP:
+// interrupt handlers and MicroPython's stack check stay what they were, and leaving a kernel from anywhere means switching back to MSP
+// and restoring what guard_run saved there.
 
-#include "guard_armv6m.h"
+#include "guard_arm.h"
 
     .syntax unified
-    .cpu cortex-m0plus
     .thumb
+
+// Registers of the FPU that a function keeps. Space for them, on MSP, keeps it a multiple of 8.
+    .macro save_floats
+#ifdef __ARM_FP
+    vpush {s16-s31}
+#endif
+    .endm
+    .macro restore_floats
+#ifdef __ARM_FP
+    vpop {s16-s31}
+#endif
+    .endm
 
     .section .time_critical.guard, "ax", %progbits
     .align 2
@@ -23,8 +35,7 @@ guard_run:
     mov r7, r11
     push {r4-r7}
     mrs r4, IPSR
-    ldr r5, =GUARD_CORE
-    ldr r5, [r5]
+    guard_core_number r5
     orrs r4, r5
     bne .Lbusy
     movs r4, r0                 // next of calls
@@ -46,6 +57,7 @@ guard_run:
     stmia r6!, {r2, r3}         // each time: machine.bitstream uses SysTick too
     ldr r3, [r6]
     push {r3, r4}               // twelve words: MSP stays a multiple of 8
+    save_floats
     ldr r6, =GUARD_CLOCK
     ldr r0, =GUARD_PROGRESS
     msr PSP, r0
@@ -72,7 +84,7 @@ guard_run:
     cmp r4, r7
     bne .Lnext
 
-// void guard_leave(int code): from thread mode on PSP; r4-r11 and PSP are whatever the kernel had
+// void guard_leave(int code): from thread mode on PSP; r4-r11, s16-s31 and PSP are whatever the kernel had
     .global guard_leave
     .type guard_leave, %function
     .thumb_func
@@ -84,10 +96,12 @@ guard_leave:
     str r3, [r5, #GUARD_STATE_ACTIVE]
     ldr r3, =GUARD_SYSTICK
     ldr r3, [r3, #8]
+    restore_floats
     pop {r1, r2}
     subs r3, r1, r3
     lsls r3, #8
     lsrs r3, #8
+    guard_to_cycles r3, r5
     pop {r4-r7}
     mov r8, r4
     mov r9, r5
