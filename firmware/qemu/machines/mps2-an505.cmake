@@ -1,0 +1,2 @@
+set(QEMU_ARCH arm)
+set(QEMU_SOURCES ${QEMU_DIR}/arm/mps2.c)
