@@ -23,6 +23,10 @@ class Wamrc:
     flags: tuple[str, ...]
 
 
+MAIN_STACK = 0x2000
+"""Bytes of MicroPython's own stack, which lies between the kernels' memory and the end of RAM."""
+
+
 @dataclass(frozen=True)
 class Memory:
     """Addresses and sizes in RAM, bytes."""
@@ -35,6 +39,16 @@ class Memory:
     stack_address: int
     stack_size: int
     kernel_page: int
+
+    @property
+    def main_stack(self) -> int:
+        """Address of MicroPython's own stack: behind the pool, the last of what kernels have."""
+        return self.pool_address + self.pool_size
+
+    @property
+    def ram_address(self) -> int:
+        """Where RAM begins."""
+        return self.main_stack + MAIN_STACK - self.ram
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from host.boards import Board
+from host.boards import MAIN_STACK, Board
 from host.errors import BuildError, board_errors
 from host.firmware_variants import Variant
 from host.pack import image, keyset_image
@@ -141,7 +141,7 @@ def linker_script(port_script: Path, board: Board) -> str:
     But the parser stays in flash: 3 KB more for the heap.
     Raises BuildError when the port's script is not as expected.
     """
-    ram = board.memory.stack_address - 0x20000000
+    ram = board.memory.stack_address - board.memory.ram_address
     changes = [
         (r"(FLASH\(rx\) : ORIGIN = 0x10000000, LENGTH = )2048k", rf"\g<1>{board.flash.firmware_size}"),
         (r"(RAM\(rwx\) : ORIGIN =  0x20000000, LENGTH = )256k", rf"\g<1>{ram}"),
@@ -150,19 +150,13 @@ def linker_script(port_script: Path, board: Board) -> str:
     return _changed(port_script, changes)
 
 
-_MAIN_STACK = 0x2000
-"""MicroPython's stack on a port of ours, bytes."""
-
-
 def memory_regions(board: Board) -> str:
-    """``memory.ld``: firmware at the start of flash, RAM up to the kernels' memory, and MicroPython's stack behind it."""
+    """``memory.ld``: firmware at the start of flash, RAM up to the kernels' memory, MicroPython's stack behind it."""
     memory, flash = board.memory, board.flash
-    pool_end = memory.pool_address + memory.pool_size
-    ram = pool_end + _MAIN_STACK - memory.ram
     regions = {
         "ROM (rx)": (flash.address, flash.firmware_size),
-        "RAM (rwx)": (ram, memory.stack_address - ram),
-        "STACK (rw)": (pool_end, _MAIN_STACK),
+        "RAM (rwx)": (memory.ram_address, memory.stack_address - memory.ram_address),
+        "STACK (rw)": (memory.main_stack, MAIN_STACK),
     }
     lines = [f"    {name} : ORIGIN = {origin:#x}, LENGTH = {size:#x}" for name, (origin, size) in regions.items()]
     return "\n".join(["/* Made by host/firmware_files.py. */", "MEMORY", "{", *lines, "}", ""])

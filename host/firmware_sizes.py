@@ -34,6 +34,9 @@ _PARTS = (
 """Part and a pattern of its objects' paths; the first that matches counts.
 MicroPython is the rest: newlib too, and sha256, which its hashlib has anyway."""
 
+_NOT_LOADED = (".debug_", ".comment", ".ARM.attributes", ".riscv.attributes")
+"""How sections begin that stay in the ELF file; the map has them at address 0."""
+
 _INPUT = re.compile(
     r"^ (?P<section>[.*\w-]\S*)\s+0x(?P<address>[0-9a-f]+)\s+0x(?P<size>[0-9a-f]+) (?P<object>\S.*)$", re.M
 )
@@ -54,6 +57,8 @@ def placed_sections(text: str) -> Iterator[Placed]:
     used = text.partition("Linker script and memory map")[2].partition("\nCross Reference Table")[0]
     joined = re.sub(r"^( \S+)\n\s+(?=0x)", r"\1 ", used, flags=re.M)
     for match in _INPUT.finditer(joined):
+        if match["section"].startswith(_NOT_LOADED):
+            continue
         part = next(name for name, pattern in _PARTS if re.search(pattern, match["object"]))
         yield Placed(match["section"], int(match["address"], 16), int(match["size"], 16), part)
 
@@ -64,7 +69,7 @@ def read_map(text: str, board: Board) -> dict[str, Size]:
     ram = dict(flash)
     for placed in placed_sections(text):
         in_flash = board.flash.address <= placed.address < board.flash.address + board.flash.size
-        in_ram = 0x20000000 <= placed.address < 0x20000000 + board.memory.ram
+        in_ram = 0 <= placed.address - board.memory.ram_address < board.memory.ram
         uninitialised = placed.section.startswith((".bss", ".uninitialized", ".heap", ".stack", "COMMON"))
         flash[placed.part] += placed.size if in_flash or (in_ram and not uninitialised) else 0
         ram[placed.part] += placed.size if in_ram and not placed.section.startswith((".heap", ".stack")) else 0
