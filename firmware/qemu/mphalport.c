@@ -10,6 +10,7 @@
 
 static uint8_t received_bytes[512];
 static ringbuf_t received = { received_bytes, sizeof(received_bytes), 0, 0 };
+static volatile bool listening = true; // else there was no room
 
 // ---- standard input and output ----
 
@@ -25,14 +26,15 @@ void stdin_interrupt(void) {
             ringbuf_put(&received, byte);
         }
     }
+    listening = false;
     board_listen(false);
 }
 
 int mp_hal_stdin_rx_chr(void) {
     for (;;) {
-        bool was_full = ringbuf_free(&received) == 0;
         int byte = ringbuf_get(&received);
-        if (was_full) {
+        if (!listening) {
+            listening = true;
             board_listen(true);
         }
         if (byte >= 0) {
