@@ -110,18 +110,22 @@ class Own(Port):
         return self._compiler
 
     def definitions(self, board: Board, folder: Path) -> Mapping[str, object]:
-        return {"MICROPY_DIR": parts.path("micropython"), "CMAKE_C_COMPILER": self._compiler}
+        return {"MICROPY_DIR": parts.path("micropython"), "CMAKE_C_COMPILER": self.compiler(board)}
 
     def prepare(self, board: Board, folder: Path) -> None:
         pass
 
     def finish(self, board: Board, elf: Path, file: Path, show: Show) -> None:
         # debugging information has paths of this machine
-        steps.run([self._compiler.replace("gcc", "strip"), "--strip-debug", "-o", file, elf], show)
+        steps.run([self.compiler(board).replace("gcc", "strip"), "--strip-debug", "-o", file, elf], show)
 
 
 class Qemu(Own):
     """Machines that QEMU emulates."""
+
+    def compiler(self, board: Board) -> str:
+        riscv = board.wamrc.target_id.startswith("riscv")
+        return "riscv64-unknown-elf-gcc" if riscv else super().compiler(board)
 
     def generated(self, board: Board) -> Mapping[str, str]:
         return {"memory.ld": firmware_files.memory_regions(board)}

@@ -1,4 +1,6 @@
 // What MicroPython asks of the port.
+#include <stddef.h>
+
 #include "shared/runtime/interrupt_char.h"
 
 #include "flash.h"

@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#include "semihosting_call.h" // the processor's way
+
 #define SEMIHOSTING_OPEN (0x01)
 #define SEMIHOSTING_WRITE0 (0x04)
 #define SEMIHOSTING_WRITE (0x05)
@@ -14,14 +16,6 @@
 
 #define SEMIHOSTING_OPEN_UPDATE (3) // "r+b"
 #define SEMIHOSTING_RUNTIME_ERROR (0x20023)
-
-// `argument`: as the operation wants it, mostly an array of words.
-static inline uint32_t semihosting(uint32_t operation, const void *argument) {
-    register uint32_t r0 __asm("r0") = operation;
-    register const void *r1 __asm("r1") = argument;
-    __asm volatile ("bkpt #0xab" : "+r" (r0) : "r" (r1) : "memory");
-    return r0;
-}
 
 // End QEMU, as after a failure.
 static inline _Noreturn void semihosting_exit(void) {

@@ -1,0 +1,2 @@
+set(QEMU_ARCH riscv32)
+set(QEMU_SOURCES ${QEMU_DIR}/riscv32/virt.c)
