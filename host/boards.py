@@ -29,7 +29,7 @@ MAIN_STACK = 0x2000
 
 @dataclass(frozen=True)
 class Memory:
-    """Addresses and sizes in RAM, bytes."""
+    """Addresses and sizes in RAM, bytes. Where addresses are 0, the port places the memory when kern is imported."""
 
     ram: int
     arena_address: int
@@ -200,12 +200,12 @@ class Board:
     @property
     def summary(self) -> str:
         """What has been built and run where, in words."""
-        if self.kern:
-            built = "built here"
+        if self.kern is None:
+            built = "not built: kern is not ported to it"
         elif self.status.needs:
             built = f"not built here: needs {self.status.needs}"
         else:
-            built = "not built: kern is not ported to it"
+            built = "built here"
         ran = self.status.run_on
         if not ran:
             return f"{built}; never run"

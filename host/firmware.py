@@ -27,9 +27,6 @@ _PARTS = ("micropython", "wamr", "monocypher")
 _EPOCH = "1735689600"
 """SOURCE_DATE_EPOCH of every build: no clock goes into a firmware. 2025-01-01."""
 
-_IDF = "ESP-IDF 5.2 to 5.4, whose export.sh sets IDF_PATH: https://docs.espressif.com/projects/esp-idf"
-"""What MicroPython's esp32 port is built with."""
-
 
 @dataclass(frozen=True)
 class FirmwareBuild:
@@ -46,10 +43,11 @@ class FirmwareBuild:
 def build_firmware(board: Board, key_set: KeySet, variant: Variant = RELEASE) -> FirmwareBuild:
     """Build the firmware of ``board`` that trusts ``key_set``, unless it is there already.
 
-    Raises UsageError when a board has no room for the key set, BuildError with the tools' output, or where kern is not
-    ported to the board, and PartMissing for a part that cannot be had.
+    Raises UsageError when a board has no room for the key set, BuildError with the tools' output, where kern is not
+    ported to the board or what its port needs is not here, and PartMissing for a part that cannot be had.
     """
     _check_ported(board)
+    PORTS[board.port].check(board)
     folder = build_folder(board, variant)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
@@ -58,17 +56,15 @@ def build_firmware(board: Board, key_set: KeySet, variant: Variant = RELEASE) ->
 
 
 def _check_ported(board: Board) -> None:
-    if board.kern:
-        return
-    advice = f"; that will take {_IDF}" if board.port == "esp32" else ""
-    raise BuildError(f"kern is not ported to board {board.name} yet, so there is no firmware to build{advice}")
+    if board.kern is None:
+        raise BuildError(f"kern is not ported to board {board.name} yet, so there is no firmware to build")
 
 
 def _build(board: Board, key_set: KeySet, variant: Variant, folder: Path) -> FirmwareBuild:
     port = PORTS[board.port]
     built = FirmwareBuild(
         file=folder / port.file,
-        elf=folder / "cmake" / "firmware.elf",
+        elf=folder / "cmake" / port.elf,
         build_id=_build_id(board, key_set, variant),
         version=_version(),
     )
@@ -87,11 +83,11 @@ def _build(board: Board, key_set: KeySet, variant: Variant, folder: Path) -> Fir
 def size_report(board: Board, variant: Variant = RELEASE) -> dict[str, dict[str, int]]:
     """Flash and RAM in bytes by part of the firmware that `build_firmware` made, from the linker's map.
 
-    Empty for firmware that is not in flash.
+    Empty for a port whose map does not tell.
     """
-    if not PORTS[board.port].in_flash:
+    if not PORTS[board.port].measured:
         return {}
-    path = build_folder(board, variant) / "cmake" / "firmware.elf.map"
+    path = build_folder(board, variant) / "cmake" / f"{PORTS[board.port].elf}.map"
     if not path.is_file():
         raise BuildError(f"no firmware for {board.name}; make it with: host build {board.name}")
     return {part: asdict(size) for part, size in read_map(path.read_text(), board).items()}
@@ -100,7 +96,7 @@ def size_report(board: Board, variant: Variant = RELEASE) -> dict[str, dict[str,
 def built_elf(board: Board, variant: Variant, build_id: str) -> Path:
     """The ELF file of the firmware of that build, its map beside it. Raises UsageError when it is not here."""
     folder = build_folder(board, variant)
-    facts, elf = folder / "firmware.json", folder / "cmake" / "firmware.elf"
+    facts, elf = folder / "firmware.json", folder / "cmake" / PORTS[board.port].elf
     if not facts.is_file() or json.loads(facts.read_text())["build_id"] != build_id:
         option = "" if variant == RELEASE else f" --{variant.name}"
         raise UsageError(
@@ -194,7 +190,9 @@ def _parts(board: Board) -> tuple[str, ...]:
 
 
 def _compiler(board: Board) -> str:
-    return steps.run([PORTS[board.port].compiler(board), "--version"], lambda _line: None).splitlines()[0]
+    port = PORTS[board.port]
+    compiler = steps.run([port.compiler(board), "--version"], lambda _line: None).splitlines()[0]
+    return f"{compiler} {port.sdk()}".rstrip()
 
 
 def _write_inputs(board: Board, key_set: KeySet, variant: Variant, build_id: str, folder: Path) -> None:
@@ -233,7 +231,7 @@ def _compile(board: Board, variant: Variant, folder: Path, show: Callable[[str],
     build = folder / "cmake"
     if not (build / "build.ninja").is_file():
         shutil.rmtree(build, ignore_errors=True)  # what a configuration that failed left behind
-    configure: list[str | Path] = ["cmake", "-G", "Ninja", "-S", port.source(), "-B", build]
+    configure: list[str | Path] = ["cmake", "-G", "Ninja", "-S", port.project(folder), "-B", build]
     configure += [f"-D{name}={value}" for name, value in definitions.items()]
     steps.run(configure, show, env=_environment(folder))
     steps.run(["ninja", "-j2", "-C", build], show, env=_environment(folder))

@@ -9,6 +9,7 @@ natives.cmake     the same, for the build
 <id>_params.h     params blocks of those kernels          kernels_aot/pack.toml
 memmap.ld         linker script                           the port's own, and board.toml
 memory.ld         its memory regions, of a port of ours   board.toml
+partitions.csv    partition table of an ESP32             board.toml
 kern_build.h      the build's id                          a hash of everything that goes in
 aot_loader.c      less what no kernel can use             WAMR's own, and wamr_platform/loader.h
 aot_runtime.c     the same                                WAMR's own
@@ -21,7 +22,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from host.boards import MAIN_STACK, Board
+from host.boards import MAIN_STACK, Board, Memory
 from host.errors import BuildError, board_errors
 from host.firmware_variants import Variant
 from host.pack import image, keyset_image
@@ -47,11 +48,9 @@ def board_header(board: Board, version: str) -> str:
         "VERSION_NUMBER": image.version_number(version),
         "ABI": KERNEL_ABI_VERSION,
         "FEATURES": image.FEATURE_BULK_MEMORY,
-        "ARENA_ADDRESS": memory.arena_address,
+        **_addresses(memory),
         "ARENA_SIZE": memory.arena_size,
-        "POOL_ADDRESS": memory.pool_address,
         "POOL_SIZE": memory.pool_size,
-        "STACK_ADDRESS": memory.stack_address,
         "STACK_SIZE": memory.stack_size,
         "KERNEL_PAGE": memory.kernel_page,
         "FLASH_ADDRESS": flash.address,
@@ -69,7 +68,25 @@ def board_header(board: Board, version: str) -> str:
         "DEADLINE_MS": board.limits.deadline_ms,
     }
     lines = [f"#define KERN_{name} {_literal(value)}" for name, value in facts.items()]
-    return _header("kern_board.h", lines, types=False)  # the assembler reads it too
+    if memory.arena_address == 0:
+        lines += ["", *_VARIABLES]
+    return _header("kern_board.h", lines, types=memory.arena_address == 0)  # the assembler reads it too
+
+
+def _addresses(memory: Memory) -> Mapping[str, int]:
+    fixed = {"ARENA": memory.arena_address, "POOL": memory.pool_address, "STACK": memory.stack_address}
+    return {f"{name}_ADDRESS": address for name, address in fixed.items() if address != 0}
+
+
+_VARIABLES = [
+    line
+    for name in ("arena", "pool", "stack")
+    for line in (
+        f"extern uintptr_t kern_{name}_address; // 0 until kern is imported",
+        f"#define KERN_{name.upper()}_ADDRESS kern_{name}_address",
+    )
+]
+"""Addresses that are only known when the firmware runs."""
 
 
 def errors_header() -> str:
@@ -162,6 +179,24 @@ def memory_regions(board: Board) -> str:
     return "\n".join(["/* Made by host/firmware_files.py. */", "MEMORY", "{", *lines, "}", ""])
 
 
+_PARTITIONS_END = 0x10000
+"""Where ESP-IDF's own partitions end: boot loader, partition table, settings, radio calibration."""
+
+
+def partition_table(board: Board) -> str:
+    """``partitions.csv`` as ESP-IDF reads it: the firmware up to the slots; slots, state log and keys as one; files."""
+    flash = board.flash
+    rows = [
+        ("nvs", "data", "nvs", 0x9000, 0x6000),
+        ("phy_init", "data", "phy", 0xF000, 0x1000),
+        ("factory", "app", "factory", _PARTITIONS_END, flash.firmware_size - _PARTITIONS_END),
+        ("kern", "0x40", "0x00", flash.slot_a, flash.filesystem - flash.slot_a),
+        ("vfs", "data", "fat", flash.filesystem, flash.filesystem_size),
+    ]
+    lines = [f"{name}, {kind}, {subtype}, {offset:#x}, {size:#x}," for name, kind, subtype, offset, size in rows]
+    return "\n".join(["# Name, Type, SubType, Offset, Size, Flags. Made by host/firmware_files.py.", *lines, ""])
+
+
 def wamr_files(wamr: Path) -> Mapping[str, str]:
     """The two of WAMR's files that are changed, less what no kernel can use. Lines are numbered as they were."""
     loader, runtime = (wamr / "core" / "iwasm" / "aot" / name for name in ("aot_loader.c", "aot_runtime.c"))
@@ -173,6 +208,7 @@ def wamr_files(wamr: Path) -> Mapping[str, str]:
             [
                 (r"(?m)^#define exchange_uint8\(", rf'#include "loader.h"\n#line {line}\n\g<0>'),
                 (r"(?m)^load_relocation_section\(const uint8", "relocate(const uint8"),
+                (r"\(uint8 \*\)module->code \+ text_offset;", "code_address((uint8 *)module->code + text_offset);"),
             ],
         ),
         runtime.name: _changed(runtime, [(start, "if (module->start_function\n) {")]),

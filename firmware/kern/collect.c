@@ -7,6 +7,11 @@
 #include "arena.h"
 
 #define BLOCKS_PER_BYTE (4) // of the allocation table, which has two bits for each block, 0 for a free one
+#if MICROPY_GC_SPLIT_HEAP
+#define NEXT_AREA(area) ((area)->next)
+#else
+#define NEXT_AREA(area) (NULL)
+#endif
 #define WORDS_PER_BLOCK (MICROPY_BYTES_PER_GC_BLOCK / sizeof(void *))
 
 static bool stale; // a Tensor was collected since the last sweep
@@ -20,10 +25,7 @@ static void mark(void *const *words) {
     }
 }
 
-// Only whole calls on this core change the arena, so no block can be in the making. The other core may change the heap.
-static void collect(void) {
-    const mp_state_mem_area_t *area = &MP_STATE_MEM(area); // the only one, see claim.c
-    KERN_HEAP_LOCK();
+static void mark_area(const mp_state_mem_area_t *area) {
     void *const *words = (void *const *)area->gc_pool_start;
     for (size_t i = 0; i <= area->gc_last_used_block / BLOCKS_PER_BYTE; i++) {
         void *const *block = words + i * BLOCKS_PER_BYTE * WORDS_PER_BLOCK;
@@ -32,6 +34,14 @@ static void collect(void) {
                 mark(block);
             }
         }
+    }
+}
+
+// Only whole calls on this core change the arena, so no block can be in the making. The other core may change the heap.
+static void collect(void) {
+    KERN_HEAP_LOCK();
+    for (const mp_state_mem_area_t *area = &MP_STATE_MEM(area); area != NULL; area = NEXT_AREA(area)) {
+        mark_area(area);
     }
     KERN_HEAP_UNLOCK();
     arena_sweep();

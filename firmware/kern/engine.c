@@ -16,7 +16,7 @@
 #include "version.h"      // WAMR's
 
 // Where offsets count from in references compiled from the kernels' sources (kernel_abi.h).
-uint8_t *kernel_native_base = ARENA_BASE;
+uint8_t *kernel_native_base;
 
 static struct instance *instances;
 
@@ -42,6 +42,7 @@ void engine_init(void) {
         .mem_alloc_option.pool = { .heap_buf = (void *)KERN_POOL_ADDRESS, .heap_size = KERN_POOL_SIZE },
     };
     static bool guarded;
+    kernel_native_base = ARENA_BASE;
     if (!guarded) {
         guard_init();
         guarded = true;

@@ -10,7 +10,10 @@
 #define ONE (0x3f800000u)
 
 // Called in every inner loop: kept in RAM, as is the arithmetic.
-#define HOT(name) __attribute__((section(".time_critical.kern_" #name))) name
+#ifndef KERN_HOT_SECTION
+#define KERN_HOT_SECTION ".time_critical."
+#endif
+#define HOT(name) __attribute__((section(KERN_HOT_SECTION "kern_" #name))) name
 
 static inline bool is_nan(f32 a) {
     return a << 1 > INFINITE << 1;

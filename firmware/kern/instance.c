@@ -14,6 +14,7 @@
 #include "wasm_runtime_common.h"
 
 #include "arena.h"
+#include "code_address.h"
 #include "guard.h"
 #include "interpreted.h"
 #include "module_check.h"
@@ -181,7 +182,7 @@ struct instance *instance_load(const struct gate_pack *pack, uint32_t index, con
 uint32_t instance_function_at(const struct instance *instance, uintptr_t pc) {
     const AOTModule *module = (const AOTModule *)instance->module;
     uint32_t index = INSTANCE_NO_FUNCTION;
-    if (!instance_is_interpreted(instance) && pc - (uintptr_t)module->code < module->code_size) {
+    if (!instance_is_interpreted(instance) && pc - (uintptr_t)code_address(module->code) < module->code_size) {
         uintptr_t begin = 0;
         for (uint32_t i = 0; i < module->func_count; i++) {
             uintptr_t start = (uintptr_t)module->func_ptrs[i] & ~(uintptr_t)1;

@@ -7,6 +7,7 @@
 set(KERN_DIR ${CMAKE_CURRENT_LIST_DIR})
 include(${KERN_GENERATED}/natives.cmake)
 include(${KERN_DIR}/targets/${KERN_TARGET}.cmake)
+set(KERN_MEMORY_C ${KERN_DIR}/claim.c)
 include(${KERN_DIR}/chips/${KERN_CHIP}.cmake)
 
 # ---- WAMR ----
@@ -26,6 +27,7 @@ add_library(kern_wamr STATIC
 )
 target_include_directories(kern_wamr PUBLIC
     ${KERN_DIR}/wamr_platform
+    ${KERN_DIR}
     ${WAMR_CORE}
     ${WAMR_CORE}/shared/platform/include
     ${WAMR_CORE}/shared/mem-alloc
@@ -37,6 +39,7 @@ target_include_directories(kern_wamr PUBLIC
 )
 target_compile_definitions(kern_wamr PUBLIC
     ${KERN_WAMR_DEFINITIONS}
+    ${KERN_CHIP_DEFINITIONS}
     BH_MALLOC=wasm_runtime_malloc
     BH_FREE=wasm_runtime_free
     WASM_ENABLE_AOT=1
@@ -173,7 +176,7 @@ add_dependencies(kern_engine kern_objects)
 set(KERN_SOURCES
     ${KERN_DIR}/modkern.c
     ${KERN_DIR}/errors.c
-    ${KERN_DIR}/claim.c
+    ${KERN_MEMORY_C}
     ${KERN_DIR}/collect.c
     ${KERN_DIR}/tensor.c
     ${KERN_DIR}/call.c

@@ -14,10 +14,8 @@
 
 void kern_soft_reset(void);
 
-// ---- claim.c ----
-
-// The other core must not change the heap meanwhile. Ports without threads have one core.
-#if MICROPY_PY_THREAD
+// Keep another core from allocating: what py/gc.c does, where threads share no lock of the interpreter's.
+#if MICROPY_PY_THREAD && !MICROPY_PY_THREAD_GIL
 #define KERN_HEAP_LOCK() mp_thread_recursive_mutex_lock(&MP_STATE_MEM(gc_mutex), 1)
 #define KERN_HEAP_UNLOCK() mp_thread_recursive_mutex_unlock(&MP_STATE_MEM(gc_mutex))
 #else
@@ -25,7 +23,9 @@ void kern_soft_reset(void);
 #define KERN_HEAP_UNLOCK()
 #endif
 
-// Give the memory of kernels to MicroPython's heap, and take it back. Raises MemoryError when there are objects in it.
+// ---- claim.c, memory_esp32.c ----
+
+// Give the memory of kernels to others, and take it back. Raises MemoryError when it is in use.
 void kern_memory_lend(void);
 void kern_memory_claim(void);
 

@@ -1,5 +1,7 @@
 // Included by aot_loader.c behind its own set_error_buf, see host/firmware_files.py.
 
+#include "code_address.h"
+
 // A hundred messages would take 3 KB of flash: one that says the line of WAMR's source does, but where memory ran out, which
 // the engine goes by.
 static __attribute__((noinline)) void loader_error(char *error, uint32 size, uint32 line) {

@@ -17,7 +17,7 @@
 #include <time.h>
 
 #define BH_PLATFORM_KERN
-#ifndef PATH_MAX
+#ifndef PATH_MAX // <limits.h> may have it
 #define PATH_MAX (64)
 #endif
 #define BH_APPLET_PRESERVED_STACK_SIZE (512)

@@ -1,0 +1,1 @@
+include(${KERN_DIR}/chips/esp32.cmake)
