@@ -5,6 +5,7 @@
 
 #include "flash.h"
 #include "guard.h"
+#include "kern_board.h"
 
 static struct {
     struct store store;
