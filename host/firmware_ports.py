@@ -226,7 +226,7 @@ class Esp32(Port):
         table = folder / "generated" / "partitions.csv"
         setting = f'CONFIG_PARTITION_TABLE_CUSTOM_FILENAME="{table}"\n'
         write_changed(folder / "board" / "sdkconfig.partitions", setting.encode())
-        # The port's project, elsewhere. Its main component is also read without cmake's variables, so the paths are in it.
+        # The port's project, elsewhere. Its main component is also read without cmake's variables: the paths are in it.
         for name in ("CMakeLists.txt", "main/idf_component.yml"):
             write_changed(self.project(folder) / name, (self.source() / name).read_bytes())
         paths = f"set(MICROPY_DIR {parts.path('micropython')})\nset(MICROPY_PORT_DIR {self.source()})\n"

@@ -84,8 +84,8 @@ def test_the_port_is_configured_with_our_board_and_what_needs_no_esp_idf_compile
 @pytest.mark.parametrize("board", [board for board in boards.ported() if board.port == "esp32"], ids=lambda b: b.name)
 def test_partitions_follow_each_other_and_fill_the_flash(board: boards.Board) -> None:
     flash = board.flash
-    ends = [flash.slot_a, flash.slot_b, flash.state, flash.keys]
+    begins = [flash.slot_a, flash.slot_b, flash.state, flash.keys, flash.filesystem]
     sizes = [flash.slot_size, flash.slot_size, flash.state_size, 2 * flash.sector]
-    assert all(begin + size <= following for begin, size, following in zip(ends, sizes, [*ends[1:], flash.filesystem]))
+    assert all(begins[i] + size <= begins[i + 1] for i, size in enumerate(sizes))
     assert (flash.firmware_size, flash.filesystem + flash.filesystem_size) == (flash.slot_a, flash.size)
     assert all(offset % 0x10000 == 0 for offset in (flash.slot_a, flash.filesystem))
