@@ -233,8 +233,9 @@ def _compile(board: Board, variant: Variant, folder: Path, show: Callable[[str],
         shutil.rmtree(build, ignore_errors=True)  # what a configuration that failed left behind
     configure: list[str | Path] = ["cmake", "-G", "Ninja", "-S", port.project(folder), "-B", build]
     configure += [f"-D{name}={value}" for name, value in definitions.items()]
-    steps.run(configure, show, env=_environment(folder))
-    steps.run(["ninja", "-j2", "-C", build], show, env=_environment(folder))
+    environment = {**_environment(folder), **port.environment()}
+    steps.run(configure, show, env=environment)
+    steps.run(["ninja", "-j2", "-C", build], show, env=environment)
 
 
 def _environment(folder: Path) -> dict[str, str]:

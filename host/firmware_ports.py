@@ -42,6 +42,10 @@ class Port(ABC):
     def source(self) -> Path:
         """Folder of the port."""
 
+    def environment(self) -> Mapping[str, str]:
+        """What cmake's environment has beside the user's."""
+        return {}
+
     def project(self, folder: Path) -> Path:
         """The folder of CMakeLists.txt that cmake is given; ``folder`` is the firmware's."""
         return self.source()
@@ -159,6 +163,10 @@ _IDF_COMPILERS = {
 """By chip."""
 
 
+_COMPONENTS = "set(IDF_COMPONENTS esp_mm)\n"
+"""Of ESP-IDF's components, what flash_esp32.c uses and the port does not."""
+
+
 class Esp32(Port):
     """ESP32, ESP32-S3 and ESP32-C3, by an ESP-IDF that the user has. Never built: see docs/esp32.md."""
 
@@ -192,6 +200,9 @@ class Esp32(Port):
 
     def source(self) -> Path:
         return parts.path("micropython") / "ports" / "esp32"
+
+    def environment(self) -> Mapping[str, str]:
+        return {"IDF_COMPONENT_MANAGER": "1"}  # as idf.py sets it: it fetches what the port's idf_component.yml names
 
     def project(self, folder: Path) -> Path:
         # Not the port's own: ESP-IDF writes what it downloads into its project, and parts are not to be changed.
@@ -230,7 +241,7 @@ class Esp32(Port):
         for name in ("CMakeLists.txt", "main/idf_component.yml"):
             write_changed(self.project(folder) / name, (self.source() / name).read_bytes())
         paths = f"set(MICROPY_DIR {parts.path('micropython')})\nset(MICROPY_PORT_DIR {self.source()})\n"
-        main = f"{paths}include(${{MICROPY_PORT_DIR}}/esp32_common.cmake)\n"
+        main = f"{paths}{_COMPONENTS}include(${{MICROPY_PORT_DIR}}/esp32_common.cmake)\n"
         write_changed(self.project(folder) / "main" / "CMakeLists.txt", main.encode())
 
     def finish(self, board: Board, elf: Path, file: Path, show: Show) -> None:

@@ -1,3 +1,6 @@
+if(NOT "$ENV{IDF_COMPONENT_MANAGER}" EQUAL 1)
+    message(FATAL_ERROR "mdns would not be fetched")
+endif()
 set(CMAKE_SYSTEM_NAME Generic)
 set(CMAKE_C_COMPILER riscv64-unknown-elf-gcc)
 set(CMAKE_ASM_COMPILER riscv64-unknown-elf-gcc)
@@ -5,12 +8,16 @@ set(CMAKE_C_FLAGS "-march=rv32imc -mabi=ilp32 --specs=picolibc.specs")
 set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
 set(STAND_IN ${CMAKE_CURRENT_LIST_DIR}/../..)
 
-# MicroPython's own sources, and ours that include its headers, need ESP-IDF.
+# MicroPython's own sources, and ours that include its headers, need ESP-IDF. A component sees the headers of those that it requires,
+# and of some that all require.
 function(idf_component_register)
     add_library(__idf_main STATIC ${KERN_CHIP_C})
     set(COMPONENT_TARGET __idf_main PARENT_SCOPE)
     add_library(kern_chip STATIC ${KERN_CHIP_C})
-    target_include_directories(kern_chip PRIVATE ${STAND_IN}/include ${KERN_DIR} ${KERN_GENERATED})
+    foreach(component config esp_common esp_hw_support freertos riscv ${ARGN})
+        target_include_directories(kern_chip PRIVATE ${STAND_IN}/include/${component})
+    endforeach()
+    target_include_directories(kern_chip PRIVATE ${KERN_DIR} ${KERN_GENERATED})
     target_compile_definitions(kern_chip PRIVATE ${KERN_CHIP_DEFINITIONS})
     target_compile_options(kern_chip PRIVATE -O2 -Wall -Wextra -Werror)
 endfunction()
