@@ -11,11 +11,10 @@ from host.boards import Board, Esptool, Program, Uf2
 from host.emulator import uf2
 from host.errors import BuildError, UsageError
 from host.firmware import build_folder
+from host.firmware_ports import PORTS
 
 _ESP_MAGIC = 0xE9
 _ESP_HEADER = struct.Struct("<B11xH")  # the first bytes of a boot loader, which such a file begins with
-
-_SUFFIXES: dict[type, str] = {Uf2: "uf2", Esptool: "bin", Program: "elf"}
 
 _ELF_HEADER = struct.Struct("<4sBB10xHH")  # magic, class, byte order; type, machine
 _ELF_TYPES = (2, 3)  # executable; position-independent executable
@@ -34,7 +33,7 @@ class Firmware:
 
 def built_firmware(board: Board) -> Path:
     """Where `host build` puts the board's firmware file."""
-    return build_folder(board) / f"firmware.{_SUFFIXES[type(board.boot)]}"
+    return build_folder(board) / PORTS[board.port].file
 
 
 def read_firmware(board: Board, path: Path | None = None) -> Firmware:
