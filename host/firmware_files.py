@@ -160,11 +160,20 @@ def linker_script(port_script: Path, board: Board) -> str:
     """
     ram = board.memory.stack_address - board.memory.ram_address
     changes = [
-        (r"(FLASH\(rx\) : ORIGIN = 0x10000000, LENGTH = )2048k", rf"\g<1>{board.flash.firmware_size}"),
-        (r"(RAM\(rwx\) : ORIGIN =  0x20000000, LENGTH = )256k", rf"\g<1>{ram}"),
+        (r"(FLASH\(rx\) : ORIGIN = 0x10000000, LENGTH = )\d+k", rf"\g<1>{board.flash.firmware_size}"),
+        (r"(RAM\(rwx\) : ORIGIN =  0x20000000, LENGTH = )\d+k", rf"\g<1>{ram}"),
         (r"\*gc\.c\.obj \*vm\.c\.obj \*parse\.c\.obj", "*gc.c.o* *vm.c.o*"),
     ]
-    return _changed(port_script, changes)
+    return _changed(port_script, changes + _STACK_CHANGES.get(board.chip, []))
+
+
+_STACK_CHANGES = {
+    "RP2350": [
+        (r"(__GcHeapEnd = ORIGIN\(RAM\) \+ LENGTH\(RAM\)) - __micropy_extra_stack__;", r"\g<1>;"),
+        (r"__StackBottom = __GcHeapEnd;", "__StackBottom = ORIGIN(SCRATCH_X);"),
+    ]
+}
+"""By chip, where the port's script has MicroPython's stack go on below the scratch memory: there the kernels' is."""
 
 
 def memory_regions(board: Board) -> str:

@@ -1,5 +1,5 @@
 // The port's own board, with the filesystem behind the kernels' flash.
-#include "boards/RPI_PICO/mpconfigboard.h"
+#include KERN_MICROPYTHON_BOARD
 #include "kern_board.h"
 
 #undef MICROPY_HW_FLASH_STORAGE_BYTES

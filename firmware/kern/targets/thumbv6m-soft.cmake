@@ -43,6 +43,7 @@ endif()
 
 # ---- the interpreter's, in a debug build ----
 
+set(KERN_REDEFINE_INTERPRETER) # a port may have included this file before
 foreach(call l2f=f32_from_i64 ul2f=f32_from_u64 f2lz=f32_to_i64 f2ulz=f32_to_u64)
     list(APPEND KERN_REDEFINE_INTERPRETER --redefine-sym __aeabi_${call})
 endforeach()

@@ -102,11 +102,18 @@ static inline f32 bits(float a) {
     return bits;
 }
 
+// C code of the firmware's may pass them otherwise (-mfloat-abi=softfp).
+#ifdef __arm__
+#define HARD static __attribute__((pcs("aapcs-vfp")))
+#else
+#define HARD static
+#endif
+
 #define FLOATS(function) hard_##function
-#define HARD_UNARY(function) static float hard_##function(float a) { return number(function(bits(a))); }
-#define HARD_BINARY(function) static float hard_##function(float a, float b) { return number(function(bits(a), bits(b))); }
-#define HARD_FROM(function, type) static float hard_##function(type a) { return number(function(a)); }
-#define HARD_TO(function, type) static type hard_##function(float a) { return function(bits(a)); }
+#define HARD_UNARY(function) HARD float hard_##function(float a) { return number(function(bits(a))); }
+#define HARD_BINARY(function) HARD float hard_##function(float a, float b) { return number(function(bits(a), bits(b))); }
+#define HARD_FROM(function, type) HARD float hard_##function(type a) { return number(function(a)); }
+#define HARD_TO(function, type) HARD type hard_##function(float a) { return function(bits(a)); }
 
 HARD_UNARY(f32_abs)
 HARD_UNARY(f32_ceil)

@@ -1,4 +1,4 @@
-// Raw flash of the RP2040, outside what MicroPython's own driver manages, and its clock.
+// Raw flash of RP2040 and RP2350, outside what MicroPython's own driver manages, and their clock.
 #include "flash.h"
 
 #include "hardware/flash.h"
