@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import have_pack
 
 from host import pack
 from host.board import Board
@@ -25,16 +25,15 @@ def calls_pack(tmp_path_factory: pytest.TempPathFactory) -> pack.Pack:
 
 
 @pytest.fixture
-def repl(board: Board, calls_pack: pack.Pack, core_pack: Path, target: str) -> Iterator[Board]:
-    """A board with that pack and a few tensors; the core pack comes back afterwards."""
-    board.install(calls_pack.image(target))
+def repl(board: Board, calls_pack: pack.Pack, core_pack_again: None) -> Board:
+    """A board with that pack and a few tensors."""
+    have_pack(board, calls_pack)
     board.exec(
         "import kern; from array import array\n"
         "T = kern.tensor; x = T((32,)); w = T((4,), 'i32', [1, 2, 3, 4]); y = T((4,), 'i32', [10, 20, 30, 40])\n"
         "q4 = T((32,), 'q4'); q8 = T((32,), 'q8'); h = T((4,), 'f16')"
     )
-    yield board
-    board.install(pack.Pack.open(core_pack).image(target))
+    return board
 
 
 CHOSEN = [

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import have_pack
 from numpy.typing import NDArray
 
 from host import errors, pack
@@ -52,13 +53,12 @@ def operators_pack(tmp_path_factory: pytest.TempPathFactory) -> pack.Pack:
 
 
 @pytest.fixture
-def pair(board: Board, operators_pack: pack.Pack, core_pack: Path, target: str) -> Iterator[tuple[Board, Runtime]]:
-    """Board and Wasmtime with that pack; the core pack comes back afterwards."""
+def pair(board: Board, operators_pack: pack.Pack, core_pack_again: None) -> Iterator[tuple[Board, Runtime]]:
+    """Board and Wasmtime with that pack."""
     with Runtime() as runtime:
         runtime.install(operators_pack)
-        board.install(operators_pack.image(target))
+        have_pack(board, operators_pack)
         yield board, runtime
-        board.install(pack.Pack.open(core_pack).image(target))
 
 
 def operands() -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
