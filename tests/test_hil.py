@@ -16,12 +16,14 @@ from xml.etree import ElementTree
 import pytest
 from conftest import ROOT, TEST_BUILD, RunHost
 
+from host import boards, firmware
 from host.emulator import EmulatedBoard
 from host.emulator.instance import Lock
 from host.errors import UsageError
 from host.hil import choice
 from host.hil.reporting import EXIT_CODE
 from host.link import Link
+from host.pack import keyset
 
 RunPytest = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -196,6 +198,19 @@ def test_the_example_runs_in_a_repository_of_its_own(
     assert "; pack clip 0.1.0 (" in finished.stdout
     assert "test_whose_emulator_dies_once was repeated after " in finished.stdout
     assert not list((state_dir / "emulator" / "rpi_pico").iterdir())
+
+
+def test_the_example_runs_on_boards_of_other_kinds(run_pytest: RunPytest, cli: RunHost, tmp_path: Path) -> None:
+    """Each test on each of them, named by their kind alone."""
+    for name in ("unix", "qemu_m33"):
+        firmware.build_firmware(boards.load(name), keyset.current())
+    shutil.copytree(ROOT / "tests" / "hil_example", tmp_path, dirs_exist_ok=True)
+    assert cli("pack", "build", tmp_path).returncode == 0
+    finished = run_pytest("--board", "unix", "--board", "qemu_m33")
+    assert finished.returncode == 0, finished.stdout
+    assert "8 passed" in finished.stdout
+    assert "(unix, x86_64-sysv); pack clip" in finished.stdout
+    assert "(qemu_m33, thumbv8m.main-hard); pack clip" in finished.stdout
 
 
 def test_a_board_of_its_own_without_firmware_is_no_board_and_leaves_nothing_behind(
