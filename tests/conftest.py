@@ -28,7 +28,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 from host import bench, boards, firmware, pack  # noqa: E402
 from host.board import Board, connect, image_target  # noqa: E402
 from host.boards import Board as Facts  # noqa: E402
-from host.emulator import EmulatedBoard, ProgramBoard, make  # noqa: E402
+from host.emulator import ESP_ROM, EmulatedBoard, ProgramBoard, make  # noqa: E402
 from host.pack import keys, keyset  # noqa: E402
 
 RunHost = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -47,7 +47,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """The boards of `emulated_board`, where a test or its module is marked ``every_board``."""
     marked = metafunc.definition.get_closest_marker
     if "emulated_board" in metafunc.fixturenames and marked("every_board") and not marked("pico_only"):
-        names = [board.name for board in boards.ported() if board.emulator]
+        names = [board.name for board in boards.ported() if board.emulator not in (None, ESP_ROM)]
         metafunc.parametrize("emulated_board", names, indirect=True, scope="session")
 
 
