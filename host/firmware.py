@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import inspect
 import json
 import os
 import shutil
@@ -152,7 +153,7 @@ def _inputs(board: Board) -> Iterator[Path]:
         "errors.py",
         "firmware.py",
         "firmware_files.py",
-        "firmware_ports.py",
+        "firmware_ports/port.py",
         "firmware_variants.py",
         "pack/spec.py",
         "pack/image.py",
@@ -160,6 +161,7 @@ def _inputs(board: Board) -> Iterator[Path]:
         "pack/params_header.py",
     )
     yield from (package / name for name in names)
+    yield Path(inspect.getfile(type(PORTS[board.port])))
     yield root / "tools" / "parts.toml"
 
 
