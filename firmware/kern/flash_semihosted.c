@@ -57,12 +57,7 @@ static bool program(uint32_t offset, const uint8_t *data, uint32_t size) {
 
 const struct store_flash kern_flash = {
     .memory = MEMORY,
-    .sector = KERN_FLASH_SECTOR,
-    .slots = { KERN_SLOT_A, KERN_SLOT_B },
-    .slot_size = KERN_SLOT_SIZE,
-    .state = KERN_STATE,
-    .state_size = KERN_STATE_SIZE,
-    .keys = KERN_KEYS_AREA,
+    KERN_FLASH_FACTS,
     .erase = erase,
     .program = program,
 };
