@@ -1,5 +1,5 @@
 // One way into kernels and one way out. A call runs on the kernel stack and ends by returning, by a trap, by a fault of
-// the processor, or by the deadline. Knows neither WAMR nor MicroPython; one implementation per port.
+// the processor, or by the deadline. Knows neither WAMR nor MicroPython; one implementation per port, with guard.c for all.
 //
 // Everything that a kernel can reach must be pure, or safe to be left at any instruction: the deadline does just that.
 #ifndef KERN_GUARD_H
@@ -8,11 +8,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "guard_codes.h"
 #include "kern_errors.h"
 
 #define GUARD_TICK_US (10000)         // no deadline is shorter
-#define GUARD_NOT_READY (INT32_MAX)   // beside the codes of kern_errors.h
-#define GUARD_BUSY (INT32_MAX - 1)
 #define GUARD_NO_ADDRESS (UINT32_MAX) // and no fault's: an odd one at the end of 32 bits
 
 #ifdef __arm__
@@ -21,7 +20,7 @@
 #define GUARD_FAR
 #endif
 
-// Read by guard_arm.S.
+// Read by the guards in assembly.
 struct guard_call {
     const void *kind;     // what the object is that begins here
     uint32_t ticket;      // what has to be in place for the call
@@ -50,6 +49,7 @@ bool guard_inside(void);
 
 // What is in place from now on. Calls with another ticket are not ready.
 void guard_set_ticket(uint32_t ticket);
+uint32_t guard_ticket(void);
 
 // Make `count` calls, not 0, in order. Goes on to the next one, also to the first, only if it is of that kind and ready.
 // KERN_OK when all returned 0. GUARD_NOT_READY in front of one of another kind, with another ticket, or with one of the two lowest bits

@@ -123,7 +123,7 @@ guard_leave:
     b guard_leave
 .Lnot_ready:
     str r4, [sp, #GUARD_PROGRESS_NEXT]
-    ldr r0, =GUARD_STOPPED
+    ldr r0, =GUARD_NOT_READY
     b guard_leave
 .Lstart_ticking:
     ldr r3, =guard_start_ticking
@@ -131,7 +131,7 @@ guard_leave:
     b .Lticking
 .Lbusy:
     add sp, #16
-    ldr r0, =GUARD_ELSEWHERE
+    ldr r0, =GUARD_BUSY
     pop {r3-r7, pc}
     .align 2
     .ltorg

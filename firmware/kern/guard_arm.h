@@ -2,6 +2,7 @@
 #ifndef KERN_GUARD_ARM_H
 #define KERN_GUARD_ARM_H
 
+#include "guard_codes.h"
 #include "kern_board.h"
 
 #define GUARD_SYSTICK (0xe000e010) // CSR, RVR, CVR
@@ -17,11 +18,6 @@
 #define GUARD_STATE_TICKING (4)
 #define GUARD_STATE_TICKET (8)
 #define GUARD_END_CYCLES (4)
-
-// Codes.
-#define GUARD_RETURNED (-14)         // KERN_KERNEL_TRAP
-#define GUARD_STOPPED (0x7fffffff)   // GUARD_NOT_READY
-#define GUARD_ELSEWHERE (0x7ffffffe) // GUARD_BUSY
 
 #ifndef __ASSEMBLER__
 #include <stdint.h>

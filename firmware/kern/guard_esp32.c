@@ -74,6 +74,10 @@ void guard_set_ticket(uint32_t ticket) {
     state.ticket = ticket;
 }
 
+uint32_t guard_ticket(void) {
+    return state.ticket;
+}
+
 static uint32_t now_us(void) {
     return (uint32_t)esp_timer_get_time();
 }
@@ -250,17 +254,4 @@ int guard_run(const struct guard_call *const *calls, uint32_t count, const void 
     state.pc = 0;
     state.address = GUARD_NO_ADDRESS;
     return job.code;
-}
-
-int guard_run_one(struct guard_call *call, struct guard_end *end) {
-    const struct guard_call *calls = call;
-    call->ticket = state.ticket;
-    return guard_run(&calls, 1, call->kind, end);
-}
-
-int guard_run_trusted(int (*function)(void *argument), void *argument) {
-    struct guard_call call = { .deadline_us = INT32_MAX, .arg = { (uintptr_t)argument }, .entry = function };
-    struct guard_end end;
-    int error = guard_run_one(&call, &end);
-    return error == KERN_KERNEL_TRAP ? end.returned : error;
 }

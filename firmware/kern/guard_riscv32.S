@@ -123,10 +123,10 @@ guard_leave:
     j guard_leave
 .Lnot_ready:
     sw s0, GUARD_PROGRESS_NEXT(sp)
-    li a0, GUARD_STOPPED
+    li a0, GUARD_NOT_READY
     j guard_leave
 .Lbusy:
-    li a0, GUARD_ELSEWHERE
+    li a0, GUARD_BUSY
     ret
     .global guard_run_end
 guard_run_end:

@@ -42,7 +42,6 @@ SAME_OFFSET(guard_call, deadline_us, GUARD_CALL_DEADLINE);
 SAME_OFFSET(guard_call, arg, GUARD_CALL_ARG);
 SAME_OFFSET(guard_call, entry, GUARD_CALL_ENTRY);
 SAME_OFFSET(guard_end, cycles, GUARD_END_CYCLES);
-_Static_assert(GUARD_RETURNED == KERN_KERNEL_TRAP && GUARD_STOPPED == GUARD_NOT_READY && GUARD_ELSEWHERE == GUARD_BUSY, "codes");
 _Static_assert(GUARD_PROGRESS + sizeof(struct guard_progress) <= KERN_STACK_ADDRESS + KERN_STACK_SIZE, "room for it");
 
 #define progress ((volatile struct guard_progress *)GUARD_PROGRESS)
@@ -92,17 +91,8 @@ void guard_set_ticket(uint32_t ticket) {
     guard_state.ticket = ticket;
 }
 
-int guard_run_one(struct guard_call *call, struct guard_end *end) {
-    const struct guard_call *calls = call;
-    call->ticket = guard_state.ticket;
-    return guard_run(&calls, 1, call->kind, end);
-}
-
-int guard_run_trusted(int (*function)(void *argument), void *argument) {
-    struct guard_call call = { .deadline_us = INT32_MAX, .arg = { (uint32_t)argument }, .entry = function };
-    struct guard_end end;
-    int error = guard_run_one(&call, &end);
-    return error == KERN_KERNEL_TRAP ? end.returned : error;
+uint32_t guard_ticket(void) {
+    return guard_state.ticket;
 }
 
 void guard_trap(int code, uintptr_t return_address) {

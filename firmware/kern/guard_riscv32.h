@@ -2,6 +2,7 @@
 #ifndef KERN_GUARD_RISCV32_H
 #define KERN_GUARD_RISCV32_H
 
+#include "guard_codes.h"
 #include "kern_board.h"
 
 // struct guard_progress, at the upper end of the kernel stack.
@@ -22,11 +23,6 @@
 #define GUARD_CALL_ARG (12)
 #define GUARD_CALL_ENTRY (24)
 #define GUARD_END_CYCLES (4)
-
-// Codes.
-#define GUARD_RETURNED (-14)         // KERN_KERNEL_TRAP
-#define GUARD_STOPPED (0x7fffffff)   // GUARD_NOT_READY
-#define GUARD_ELSEWHERE (0x7ffffffe) // GUARD_BUSY
 
 #ifndef __ASSEMBLER__
 #include <stdbool.h>

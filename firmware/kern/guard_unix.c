@@ -120,6 +120,10 @@ void guard_set_ticket(uint32_t ticket) {
     state.ticket = ticket;
 }
 
+uint32_t guard_ticket(void) {
+    return state.ticket;
+}
+
 // Make one call; returns how it ended.
 static int make(const struct guard_call *call, int64_t began, int32_t *returned) {
     state.deadline = began + call->deadline_us * INT64_C(1000);
@@ -163,19 +167,6 @@ int guard_run(const struct guard_call *const *calls, uint32_t count, const void 
     state.pc = 0;
     state.address = GUARD_NO_ADDRESS;
     return code;
-}
-
-int guard_run_one(struct guard_call *call, struct guard_end *end) {
-    const struct guard_call *calls = call;
-    call->ticket = state.ticket;
-    return guard_run(&calls, 1, call->kind, end);
-}
-
-int guard_run_trusted(int (*function)(void *argument), void *argument) {
-    struct guard_call call = { .deadline_us = INT32_MAX, .arg = { (uintptr_t)argument }, .entry = function };
-    struct guard_end end;
-    int error = guard_run_one(&call, &end);
-    return error == KERN_KERNEL_TRAP ? end.returned : error;
 }
 
 void guard_trap(int code, uintptr_t return_address) {

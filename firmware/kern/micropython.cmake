@@ -195,6 +195,7 @@ set(KERN_SOURCES
     ${KERN_DIR}/gate.c
     ${KERN_DIR}/store.c
     ${KERN_DIR}/known_answer.c
+    ${KERN_DIR}/guard.c
     ${KERN_CHIP_C}
 )
 if(KERN_INTERPRETER)
