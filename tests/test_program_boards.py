@@ -363,6 +363,14 @@ def test_a_file_on_it_survives_a_power_cut(real: ProgramBoard) -> None:
         assert board.eval("open('kept').read()") == "kept"
 
 
+def test_what_was_sent_before_it_is_up_is_not_held_back(real: ProgramBoard) -> None:
+    real.reset()
+    with serial.Serial(str(real.wait_for_port().resolve()), timeout=20) as port:
+        port.write(b"\r\x01")  # and nothing more that could push it along
+        assert port.read_until(b"raw REPL; CTRL-B to exit\r\n>").endswith(b">")
+        port.write(b"\x02")
+
+
 def test_a_reset_of_the_machine_keeps_the_port(real: ProgramBoard) -> None:
     before = real.pid
     link = Link(str(real.wait_for_port()))
