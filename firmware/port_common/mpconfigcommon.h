@@ -43,6 +43,11 @@ typedef long mp_off_t;
 
 #define MICROPY_HW_BOARD_NAME KERN_BOARD
 
+// The port's. Wait for an interrupt, for so many ms at most; it may be less, and (mp_uint_t)-1 is for ever.
+void port_wait(mp_uint_t timeout_ms);
+#define MICROPY_INTERNAL_WFE(timeout_ms) port_wait(timeout_ms)
+#define mp_hal_ticks_cpu mp_hal_ticks_us
+
 // The heap has the kernels' memory too until kern is imported.
 #define MICROPY_GC_SPLIT_HEAP (1)
 void kern_memory_lend(void);

@@ -17,6 +17,7 @@ set(PORT_COMMON_SOURCES
     ${PORT_COMMON}/flash_device.c
     ${PORT_COMMON}/loop.c
     ${PORT_COMMON}/machine_timer.c
+    ${PORT_COMMON}/time.c
 )
 set(PORT_MICROPYTHON_SOURCES
     ${MICROPY_DIR}/lib/littlefs/lfs2.c

@@ -18,6 +18,6 @@ uint32_t port_frequency(void);
 // Call soft_timer_handler (shared/runtime/softtimer.h) at that time of mp_hal_ticks_ms, or as soon as possible if it is over, in
 // an interrupt handler, or what stands for one: MICROPY_BEGIN_ATOMIC_SECTION keeps it off.
 void soft_timer_schedule_at_ms(uint32_t ticks_ms);
-uint32_t soft_timer_get_ms(void);
+uint32_t soft_timer_get_ms(void); // time.c
 
 #endif

@@ -18,7 +18,7 @@ bool board_receive(uint8_t *byte);
 void board_listen(bool on);
 void stdin_interrupt(void);
 
-// Until an interrupt, or for that long; UINT32_MAX: for ever. Called with interrupts disabled, which then wait.
+// Until an interrupt, or for that long, or less. Called with interrupts disabled, which then wait.
 void board_wait(uint32_t us);
 
 // Call soft_timer_handler in that many microseconds, 1 at least, in an interrupt handler.

@@ -65,33 +65,12 @@ static bool something_pending(void) {
 }
 
 // What an interrupt did since the caller looked counts too: with interrupts disabled one ends the wait and runs afterwards.
-void wait_for_event(mp_int_t ms) {
+void port_wait(mp_uint_t timeout_ms) {
     uint32_t interrupts = interrupts_disable();
     if (!something_pending()) {
-        board_wait(ms < 0 || (mp_uint_t)ms > UINT32_MAX / 1000 - 1 ? UINT32_MAX : (uint32_t)ms * 1000);
+        board_wait(MIN(timeout_ms, UINT32_MAX / 1000) * 1000);
     }
     interrupts_restore(interrupts);
-}
-
-void mp_hal_delay_us(mp_uint_t us) {
-    uint64_t end = kern_uptime_us() + us;
-    if (us > 1000) {
-        mp_hal_delay_ms(us / 1000);
-    }
-    while (kern_uptime_us() < end) {
-    }
-}
-
-void mp_hal_delay_ms(mp_uint_t ms) {
-    uint64_t end = kern_uptime_us() + UINT64_C(1000) * ms, now;
-    while ((now = kern_uptime_us()) < end) {
-        mp_event_wait_ms((end - now + 999) / 1000);
-    }
-    mp_handle_pending(true);
-}
-
-uint32_t soft_timer_get_ms(void) {
-    return mp_hal_ticks_ms();
 }
 
 void soft_timer_schedule_at_ms(uint32_t ticks_ms) {

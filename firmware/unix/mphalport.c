@@ -75,14 +75,14 @@ static bool is_something_scheduled(void) {
 }
 
 // Signals are blocked from the look to the wait, so that none goes by unseen.
-void port_wait(int timeout_ms) {
+void port_wait(mp_uint_t timeout_ms) {
     struct timespec timeout = { .tv_sec = timeout_ms / 1000, .tv_nsec = timeout_ms % 1000 * 1000000L };
     sigset_t all, before;
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, &before);
     if (!happened && !is_something_scheduled()) {
         struct pollfd input = { .fd = terminal_wants() ? STDIN_FILENO : -1, .events = POLLIN };
-        ppoll(&input, 1, timeout_ms < 0 ? NULL : &timeout, &before);
+        ppoll(&input, 1, &timeout, &before);
     }
     happened = false;
     sigprocmask(SIG_SETMASK, &before, NULL);
@@ -91,39 +91,10 @@ void port_wait(int timeout_ms) {
 
 // ---- time ----
 
-static uint64_t clock_ns(clockid_t clock) {
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return now.tv_sec * UINT64_C(1000000000) + now.tv_nsec;
-}
-
-mp_uint_t mp_hal_ticks_ms(void) {
-    return clock_ns(CLOCK_MONOTONIC) / 1000000;
-}
-
-mp_uint_t mp_hal_ticks_us(void) {
-    return clock_ns(CLOCK_MONOTONIC) / 1000;
-}
-
 uint64_t mp_hal_time_ns(void) {
-    return clock_ns(CLOCK_REALTIME);
-}
-
-void mp_hal_delay_us(mp_uint_t us) {
-    for (mp_uint_t start = mp_hal_ticks_us(); mp_hal_ticks_us() - start < us;) {
-    }
-}
-
-void mp_hal_delay_ms(mp_uint_t ms) {
-    mp_uint_t start = mp_hal_ticks_ms(), gone;
-    while ((gone = mp_hal_ticks_ms() - start) < ms) {
-        mp_event_wait_ms(ms - gone);
-    }
-    mp_handle_pending(true);
-}
-
-uint32_t soft_timer_get_ms(void) {
-    return mp_hal_ticks_ms();
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return now.tv_sec * UINT64_C(1000000000) + now.tv_nsec;
 }
 
 void soft_timer_schedule_at_ms(uint32_t ticks_ms) {

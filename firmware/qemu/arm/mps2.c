@@ -71,9 +71,7 @@ void board_uart_isr(void) {
 }
 
 void board_wait(uint32_t us) {
-    if (us != UINT32_MAX) {
-        mps2_timer_start(MPS2_TIMER1, us);
-    }
+    mps2_timer_start(MPS2_TIMER1, us);
     __asm volatile ("wfi");
     mps2_timer_stop(MPS2_TIMER1);
 }

@@ -107,7 +107,7 @@ static uint64_t in_us(uint32_t us) {
 }
 
 void board_wait(uint32_t us) {
-    virt_set_alarm(VIRT_ALARM_WAIT, us != UINT32_MAX ? in_us(us) : VIRT_NEVER);
+    virt_set_alarm(VIRT_ALARM_WAIT, in_us(us));
     __asm volatile ("wfi");
     virt_set_alarm(VIRT_ALARM_WAIT, VIRT_NEVER);
 }
