@@ -1,8 +1,9 @@
 # Module kern: our sources, WAMR's AOT runtime, Ed25519, exact soft floats and the kernels' native references.
 #
 # Set by host/firmware.py: KERN_TARGET (target id of AOT code) and KERN_CHIP, whose files in targets/ and chips/ say what differs;
-# KERN_GENERATED (folder of generated headers), WAMR_ROOT, MONOCYPHER_ROOT, KERN_INTERPRETER (1 in a debug build, else 0), and in ${KERN_GENERATED}/natives.cmake the list KERN_NATIVE_KERNELS of "id|entry point|source",
-# KERN_NATIVE_OPTIMISATION, and KERN_NATIVE_LIBGCC: whether every reference is there once more, with libgcc's floats.
+# KERN_GENERATED (folder of generated headers), WAMR_ROOT, MONOCYPHER_ROOT, KERN_INTERPRETER (1 in a debug build, else 0), and in
+# ${KERN_GENERATED}/natives.cmake the list KERN_NATIVE_KERNELS of "id|entry point|source", KERN_NATIVE_OPTIMISATION, and
+# KERN_NATIVE_LIBGCC: whether every reference is there once more, with libgcc's floats.
 
 set(KERN_DIR ${CMAKE_CURRENT_LIST_DIR})
 include(${KERN_GENERATED}/natives.cmake)

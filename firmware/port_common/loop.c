@@ -1,6 +1,8 @@
 // From power-up to the REPL and round at every soft reset, as MicroPython's rp2 port does it.
 #include "port.h"
 
+#include <stdlib.h>
+
 #include "py/gc.h"
 #include "py/mphal.h"
 #include "py/runtime.h"
@@ -22,8 +24,9 @@ static void run(void) {
     if (!(ret & PYEXEC_FORCED_EXIT) && pyexec_mode_kind == PYEXEC_MODE_FRIENDLY_REPL && ret != 0) {
         ret = pyexec_file_if_exists("main.py");
     }
-    while (!(ret & PYEXEC_FORCED_EXIT)) {
-        ret = run_repl() != 0 ? PYEXEC_FORCED_EXIT : 0;
+    if (!(ret & PYEXEC_FORCED_EXIT)) {
+        while (run_repl() == 0) {
+        }
     }
 }
 
@@ -46,4 +49,9 @@ void gc_collect(void) {
     gc_helper_collect_regs_and_stack();
     soft_timer_gc_mark_all();
     gc_collect_end();
+}
+
+void nlr_jump_fail(void *exception) {
+    mp_obj_print_exception(&mp_plat_print, MP_OBJ_FROM_PTR(exception));
+    abort();
 }

@@ -30,11 +30,6 @@ uint32_t port_frequency(void) {
     return 1000000 * ICOUNT_MHZ;
 }
 
-void nlr_jump_fail(void *exception) {
-    mp_obj_print_exception(&mp_plat_print, MP_OBJ_FROM_PTR(exception));
-    abort();
-}
-
 // QEMU ends, and tells why on its standard error.
 void abort(void) {
     semihosting(SEMIHOSTING_WRITE0, "abort\n");

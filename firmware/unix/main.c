@@ -42,8 +42,3 @@ void port_reset(void) {
     execv("/proc/self/exe", arguments);
     err(EXIT_FAILURE, "reset");
 }
-
-void nlr_jump_fail(void *exception) {
-    mp_obj_print_exception(&mp_plat_print, MP_OBJ_FROM_PTR(exception));
-    abort();
-}

@@ -80,7 +80,6 @@ void board_wait_isr(void) {
     mps2_timer_stop(MPS2_TIMER1);
 }
 
-// Two handlers must not use the soft timers at once, so it has the lowest priority.
 void board_schedule(uint32_t us) {
     dual_timer->control = 0;
     dual_timer->load = us < MPS2_MOST_US ? us * MPS2_CLOCK_MHZ : UINT32_MAX;
