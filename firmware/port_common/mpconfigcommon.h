@@ -39,6 +39,7 @@ typedef long mp_off_t;
 #define MICROPY_PY_TIME_INCLUDEFILE "port_modtime.c"
 #define MICROPY_PY_MACHINE (1)
 #define MICROPY_PY_MACHINE_RESET (1)
+#define MICROPY_PY_MACHINE_TIMER (1)
 #define MICROPY_PY_MACHINE_INCLUDEFILE "port_modmachine.c"
 
 #define MICROPY_HW_BOARD_NAME KERN_BOARD

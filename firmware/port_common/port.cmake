@@ -16,10 +16,10 @@ set_target_properties(${MICROPY_TARGET} PROPERTIES SUFFIX .elf)
 set(PORT_COMMON_SOURCES
     ${PORT_COMMON}/flash_device.c
     ${PORT_COMMON}/loop.c
-    ${PORT_COMMON}/machine_timer.c
     ${PORT_COMMON}/time.c
 )
 set(PORT_MICROPYTHON_SOURCES
+    ${MICROPY_DIR}/extmod/machine_timer.c
     ${MICROPY_DIR}/lib/littlefs/lfs2.c
     ${MICROPY_DIR}/lib/littlefs/lfs2_util.c
     ${MICROPY_DIR}/shared/readline/readline.c
@@ -34,6 +34,7 @@ set(MICROPY_SOURCE_QSTR
     ${MICROPY_SOURCE_PY}
     ${MICROPY_SOURCE_EXTMOD}
     ${MICROPY_SOURCE_USERMOD}
+    ${MICROPY_DIR}/extmod/machine_timer.c
     ${MICROPY_DIR}/shared/readline/readline.c
     ${MICROPY_DIR}/shared/runtime/sys_stdio_mphal.c
     ${PORT_COMMON_SOURCES}

@@ -3,8 +3,6 @@
 
 #include "port.h"
 
-extern const mp_obj_type_t machine_timer_type;
-
 static mp_obj_t frequency(void) {
     return mp_obj_new_int_from_uint(port_frequency());
 }
