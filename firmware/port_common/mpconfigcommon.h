@@ -33,7 +33,6 @@ typedef long mp_off_t;
 #define MICROPY_PY_OS_UNAME (1)
 #define MICROPY_PY_RE_MATCH_GROUPS (1)
 #define MICROPY_PY_RE_MATCH_SPAN_START_END (1)
-#define MICROPY_PY_HASHLIB_SHA1 (0) // of third-party code that is not fetched
 #define MICROPY_PY_TIME_GMTIME_LOCALTIME_MKTIME (1)
 #define MICROPY_PY_TIME_TIME_TIME_NS (1)
 #define MICROPY_PY_TIME_INCLUDEFILE "port_modtime.c"
