@@ -17,7 +17,6 @@ import select
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from host import boards
@@ -25,7 +24,7 @@ from host.boards import Esptool
 from host.emulator import instance as instances
 from host.emulator import slip
 from host.emulator.esp_loader import Loader
-from host.emulator.powered import Event
+from host.emulator.powered import Event, Owned
 from host.emulator.pty_port import PtyPort
 from host.errors import UsageError
 
@@ -60,7 +59,7 @@ class Noise:
         return bytes(arrived)
 
 
-class EspRom(instances.Running):
+class EspRom(Owned):
     """An emulated chip, powered from ``start()`` to ``stop()``.
 
     ``flash`` is the file with its flash, made blank if it is not there. ``noise`` is what the line does to bytes: to
@@ -74,22 +73,19 @@ class EspRom(instances.Running):
         instance: str = instances.DEFAULT,
         noise: tuple[Noise | None, Noise | None] = (None, None),
     ) -> None:
-        super().__init__(name, instance)
         board = boards.load(name)
         if not isinstance(board.boot, Esptool):
             raise UsageError(f"board {name} is not flashed by esptool")
+        super().__init__(name, instance, flash, board.boot.flash_size)
         self._facts = board.boot
-        self.flash = (flash or self.folder / "flash.bin").resolve()
         self._noise = noise
-        self._lock = instances.Lock(self.folder / "lock")
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
 
     def start(self) -> Self:
-        """Apply power. Raises DeviceBusy when another process runs this instance."""
         if self._thread is not None:
             return self
-        self._lock.acquire(f"emulated board {self.board} ({self.instance})")
+        self._claim()
         try:
             self._memory = self._map_flash()
             self.loader = Loader(self._facts, memoryview(self._memory))
@@ -100,12 +96,11 @@ class EspRom(instances.Running):
             instances.publish(self, self.flash)
         except BaseException:
             self.stop()
-            self._lock.release()
+            self._release()
             raise
         return self
 
     def stop(self) -> None:
-        """Cut the power and free what the instance holds. Does nothing when it is not running."""
         if self._thread is None:
             return
         self._stopping.set()
@@ -114,15 +109,7 @@ class EspRom(instances.Running):
         self._port.close()
         self._memory.flush()
         (self.folder / "info.json").unlink(missing_ok=True)
-        self._lock.release()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+        self._release()
 
     @property
     def events(self) -> tuple[Event, ...]:
@@ -131,9 +118,6 @@ class EspRom(instances.Running):
         return ({"event": "connected"}, *refused)
 
     def _map_flash(self) -> mmap.mmap:
-        self.flash.parent.mkdir(parents=True, exist_ok=True)
-        if not self.flash.exists():
-            self.flash.write_bytes(b"\xff" * self._facts.flash_size)
         with self.flash.open("r+b") as file:
             return mmap.mmap(file.fileno(), 0)
 

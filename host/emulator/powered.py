@@ -1,4 +1,4 @@
-"""What emulated boards have in common that a thread of this process serves: power, locks, flash file, events."""
+"""What emulated boards of this process have in common: locks, flash file; of most of them also power and events."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _ENDS = ("power_off", "power_cut", "lockup", "crashed")
 T = TypeVar("T")
 
 
-class Powered(instances.Running):
-    """A board that is powered from ``start()`` to ``stop()``, by a thread that runs ``_serve``.
+class Owned(instances.Running):
+    """A board that this process runs, from ``start()`` to ``stop()``.
 
     ``flash`` is the file with its flash, made blank, ``flash_size`` bytes of it, if it is not there.
     """
@@ -34,6 +34,51 @@ class Powered(instances.Running):
         self._flash_size = flash_size
         self._flash_lock = instances.Lock(self.flash.with_name(self.flash.name + ".lock"))
         self._folder_lock = instances.Lock(self.folder / "lock")
+
+    @abstractmethod
+    def start(self) -> Self:
+        """Apply power. Raises DeviceBusy when another process runs this instance or this flash file."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Cut the power and free what the instance holds. Does nothing when it is not running."""
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _claim(self) -> None:
+        """Lock the instance and its flash file, and make that if it is not there. Raises DeviceBusy."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._flash_lock.acquire(f"flash image {self.flash}")
+        try:
+            self._folder_lock.acquire(f"emulated board {self.board} ({self.instance})")
+            self._blank_flash()
+        except BaseException:
+            self._release()
+            raise
+
+    def _release(self) -> None:
+        """Unlock both."""
+        for lock in (self._flash_lock, self._folder_lock):
+            lock.release()
+
+    def _blank_flash(self) -> None:
+        if not self.flash.exists():
+            new = self.flash.with_name(f".{self.flash.name}.{os.getpid()}")
+            new.write_bytes(b"\xff" * self._flash_size)
+            new.rename(self.flash)
+
+
+class Powered(Owned):
+    """A board that a thread powers, which runs ``_serve``."""
+
+    def __init__(self, name: str, instance: str, flash: Path | None, flash_size: int) -> None:
+        super().__init__(name, instance, flash, flash_size)
         self._events: list[Event] = []
         self._changed = threading.Condition()
         self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -42,14 +87,10 @@ class Powered(instances.Running):
     # ---- power ----
 
     def start(self) -> Self:
-        """Apply power. Raises DeviceBusy when another process runs this instance or this flash file."""
         if self._thread is not None:
             return self
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._flash_lock.acquire(f"flash image {self.flash}")
+        self._claim()
         try:
-            self._folder_lock.acquire(f"emulated board {self.board} ({self.instance})")
-            self._blank_flash()
             self._wake_read, self._wake_write = os.pipe()
             os.set_blocking(self._wake_write, False)
             self.port.unlink(missing_ok=True)  # left by a killed process
@@ -64,7 +105,6 @@ class Powered(instances.Running):
         return self
 
     def stop(self) -> None:
-        """Cut the power and free what the instance holds. Does nothing when it is not running."""
         if self._thread is not None:
             self._do(self._stop)
             self._thread.join()
@@ -72,16 +112,7 @@ class Powered(instances.Running):
             os.close(self._wake_read)
             os.close(self._wake_write)
             (self.folder / "info.json").unlink(missing_ok=True)
-        for lock in (self._flash_lock, self._folder_lock):
-            lock.release()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+        self._release()
 
     def power_off(self) -> None:
         """Cut the power now."""
@@ -176,10 +207,3 @@ class Powered(instances.Running):
         with self._changed:
             self._events.append({"event": event, "time": time.monotonic(), **details})
             self._changed.notify_all()
-
-    def _blank_flash(self) -> None:
-        if not self.flash.exists():
-            self.flash.parent.mkdir(parents=True, exist_ok=True)
-            new = self.flash.with_name(f".{self.flash.name}.{os.getpid()}")
-            new.write_bytes(b"\xff" * self._flash_size)
-            new.rename(self.flash)
