@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import replace
 
 from host.board import Board
 from host.pack import keys
-from host.pack.image import decode_image, encode_image
+from host.pack.image import ImageKernel, decode_image, encode_image
 
 Slots = dict[str, str]
 """State of what is in each slot, and its version, or the name of the error that it is refused with."""
@@ -15,6 +17,14 @@ Slots = dict[str, str]
 def resigned(image: bytes, **changes: object) -> bytes:
     """The image with some fields of its header changed, validly signed."""
     return encode_image(replace(decode_image(image), **changes), keys.default_or_create())  # type: ignore[arg-type]
+
+
+def with_kernels(image: bytes, kernels: Iterable[ImageKernel]) -> bytes:
+    """The image with these kernels, validly signed. It is another pack, so its manifest has another hash."""
+    kernels = tuple(kernels)
+    return resigned(
+        image, kernels=kernels, manifest_sha256=hashlib.sha256(b"".join(kernel.body for kernel in kernels)).digest()
+    )
 
 
 def small(image: bytes, **changes: object) -> bytes:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import have_pack
 
 from host import errors, pack
 from host.board import Board
@@ -28,11 +28,10 @@ def fallbacks_pack(tmp_path_factory: pytest.TempPathFactory) -> pack.Pack:
 
 
 @pytest.fixture
-def failing(board: Board, fallbacks_pack: pack.Pack, core_pack: Path, target: str) -> Iterator[Board]:
-    """The emulated board with that pack; the core pack comes back afterwards."""
-    board.install(fallbacks_pack.image(target))
-    yield board
-    board.install(pack.Pack.open(core_pack).image(target))
+def failing(board: Board, fallbacks_pack: pack.Pack, core_pack_again: None) -> Board:
+    """The emulated board with that pack."""
+    have_pack(board, fallbacks_pack)
+    return board
 
 
 def gate(first: float) -> np.ndarray[Any, Any]:
@@ -108,7 +107,8 @@ def test_reference_has_the_kernels_deadline_and_the_fault_stands(failing: Board)
     assert failing.run("failing", [gate(FINE), UP]).tolist() == gate(FINE).tolist()
 
 
-def test_release_firmware_says_which_references_it_has_not(board: Board) -> None:
+def test_release_firmware_says_which_references_it_has_not(board: Board, core_pack: Path) -> None:
+    have_pack(board, pack.Pack.open(core_pack))
     board.exec("import kern; x = kern.tensor((1, 4), 'f16')")
     with pytest.raises(errors.NoSuchKernel, match="the firmware has no reference of swiglu_f16"):
         board.exec("kern.bind('swiglu_f16', x, x, reference=True)")

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from deadline_rounds import PERIODIC
+from installing import with_kernels
 
 from host import boards, errors, pack
 from host.board import Board
 from host.boards import Board as Facts
-from host.pack import keys
-from host.pack.image import ImageKernel, decode_image, encode_image
+from host.pack.image import ImageKernel, decode_image
 
 pytestmark = pytest.mark.every_board
 
@@ -398,10 +398,10 @@ def test_kernel_that_is_not_as_the_engine_needs_it_is_refused(
     faulty: Board, faults_pack: pack.Pack, target: str, name: str
 ) -> None:
     id, change, message = UNLOADABLE[name]
-    image = decode_image(faults_pack.image(target))
-    kernels = tuple(change(kernel) if kernel.spec.id == id else kernel for kernel in image.kernels)
+    image = faults_pack.image(target)
+    kernels = (change(kernel) if kernel.spec.id == id else kernel for kernel in decode_image(image).kernels)
     with pytest.raises(errors.HealthCheckFailed, match=f"{id}: .*{message}"):
-        faulty.install(encode_image(replace(image, kernels=kernels), keys.default_or_create()))
+        faulty.install(with_kernels(image, kernels))
     assert_well(faulty)
 
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from installing import with_kernels
 
 from host import errors, pack
 from host.board import Board, connect
 from host.emulator import ProgramBoard
-from host.pack import keys
-from host.pack.image import decode_image, encode_image
+from host.pack.image import decode_image
 
 pytestmark = pytest.mark.parametrize("emulated_board", ["qemu_rv32"], indirect=True, scope="session")
 
@@ -28,12 +28,12 @@ NOWHERE = 0x40
 def test_an_exception_in_a_kernel_is_a_native_fault(
     faulty: Board, faults_pack: pack.Pack, target: str, instruction: str, code: bytes
 ) -> None:
-    image = decode_image(faults_pack.image(target))
-    spin = next(kernel for kernel in image.kernels if kernel.spec.id == "spin_short")
+    image = faults_pack.image(target)
+    kernels = decode_image(image).kernels
+    spin = next(kernel for kernel in kernels if kernel.spec.id == "spin_short")
     assert spin.body.count(LOOP) == 1
     changed = replace(spin, body=spin.body.replace(LOOP, code))
-    kernels = tuple(changed if kernel is spin else kernel for kernel in image.kernels)
-    faulty.install(encode_image(replace(image, kernels=kernels), keys.default_or_create()))
+    faulty.install(with_kernels(image, (changed if kernel is spin else kernel for kernel in kernels)))
     for _ in range(3):
         with pytest.raises(errors.NativeFault):
             faulty.run("spin_short", [X], {"arg": NOWHERE})
