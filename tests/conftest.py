@@ -10,8 +10,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,24 @@ def have_pack(board: Board, wanted: pack.Pack) -> None:
     active = status["pack"]
     if not (active and active["confirmed"] and active["manifest"] == pack.decode_image(image).manifest_sha256.hex()):
         board.install(image)
+
+
+@contextmanager
+def meanwhile(act: Callable[[], None], pause: Callable[[], float]) -> Iterator[None]:
+    """Do ``act`` in a thread, again and again, each time after ``pause()`` seconds."""
+    end = threading.Event()
+
+    def repeat() -> None:
+        while not end.wait(pause()):
+            act()
+
+    thread = threading.Thread(target=repeat)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from conftest import ROOT, TEST_BUILD, RunHost
+from conftest import ROOT, TEST_BUILD, RunHost, meanwhile
 
 from host import boards, firmware
 from host.emulator import EmulatedBoard
@@ -257,24 +257,17 @@ def test_each_test_begins_with_a_clean_board(
 @contextmanager
 def power_cutter(board: EmulatedBoard, asked: Path) -> Iterator[None]:
     """Cut the board's power for a moment whenever the file ``asked`` shows up."""
-    end = threading.Event()
 
-    def watch() -> None:
-        while not end.wait(0.05):
-            if asked.exists():
-                asked.unlink()
-                board.power_off()
-                time.sleep(0.5)
-                board.power_on()
+    def look() -> None:
+        if asked.exists():
+            asked.unlink()
+            board.power_off()
+            time.sleep(0.5)
+            board.power_on()
 
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
+    with meanwhile(look, lambda: 0.05):
         yield
-    finally:
-        end.set()
-        thread.join()
-        board.wait_for_port()
+    board.wait_for_port()
 
 
 def test_a_power_cut_is_an_infrastructure_error_and_repeated(

@@ -21,14 +21,16 @@ from pathlib import Path
 import deadline_rounds
 import numpy as np
 import pytest
+from conftest import meanwhile
+from installing import with_kernels
 
-from host import boards, errors, firmware, pack
+from host import boards, errors, pack
 from host.board import Board, connect
 from host.emulator import ProgramBoard
-from host.firmware_variants import RELEASE
 from host.link import Link
-from host.pack import keys
-from host.pack.image import decode_image, encode_image
+from host.pack.image import decode_image
+
+pytestmark = pytest.mark.parametrize("emulated_board", ["unix"], indirect=True, scope="session")
 
 UNIX = boards.load("unix")
 TARGET = UNIX.wamrc.target_id
@@ -36,24 +38,10 @@ X = np.array([5, 6, 7, 8], "<i4")
 ALARM = signal.SIGRTMIN  # of the deadline, in guard_unix.c
 
 
-@pytest.fixture(scope="module")
-def process(core_pack: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProgramBoard]:
-    """The board as a process, without a pack."""
-    built = firmware.build_firmware(UNIX, pack.keyset.current(), RELEASE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOST_STATE_DIR", str(tmp_path_factory.mktemp("unix")))
-        with ProgramBoard("unix") as running:
-            running.program(built.file)
-            yield running
-
-
 @pytest.fixture
-def faulty(process: ProgramBoard, faults_pack: pack.Pack) -> Iterator[Board]:
-    """Its REPL, with the faults pack."""
-    with connect(str(process.wait_for_port())) as board:
-        board.soft_reset()
-        board.install(faults_pack.image(TARGET))
-        yield board
+def process(emulated_board: ProgramBoard, core_pack_again: None) -> ProgramBoard:
+    """The board as a process."""
+    return emulated_board
 
 
 def assert_well(board: Board) -> None:
@@ -63,29 +51,15 @@ def assert_well(board: Board) -> None:
 # ---- deadlines and faults ----
 
 
-@contextmanager
-def signals(pid: int, numbers: list[signal.Signals | int], seed: int) -> Iterator[None]:
-    """Signals at random moments, about a thousand a second."""
-    moments, done = random.Random(seed), threading.Event()
-
-    def send() -> None:
-        while not done.wait(moments.uniform(0, 0.002)):
-            os.kill(pid, moments.choice(numbers))
-
-    sender = threading.Thread(target=send)
-    sender.start()
-    try:
-        yield
-    finally:
-        done.set()
-        sender.join()
-
-
 def test_deadlines_and_signals_at_any_instruction_spoil_nothing(process: ProgramBoard, faulty: Board) -> None:
     """Alarms that come too early, input that is none, and timers: all where kernels are, and between them."""
     assert process.pid is not None
+    pid, moments = process.pid, random.Random(3)
     faulty.exec(deadline_rounds.AGENT)
-    with signals(process.pid, [ALARM, signal.SIGIO, signal.SIGALRM], seed=3):
+    with meanwhile(
+        lambda: os.kill(pid, moments.choice([ALARM, signal.SIGIO, signal.SIGALRM])),
+        lambda: moments.uniform(0, 0.002),
+    ):
         met, inside, well, wrong = faulty.eval("go(60)", 60)
     assert wrong == 0
     assert met == 60 and inside > 0 and well > 60
@@ -105,12 +79,15 @@ def test_a_busy_computer_ends_no_call_early(process: ProgramBoard, faulty: Board
         "while timed(n)[0] < 20_000_000: n *= 2\n"
         "n = n * 66_000_000 // timed(n)[0]"
     )
-    core = min(os.sched_getaffinity(process.pid))
-    with busy(core, 3):
-        os.sched_setaffinity(process.pid, {core})
-        used, took = faulty.eval("timed(n)", 30)
-        with pytest.raises(errors.EpochDeadline):
-            faulty.run("spin", [X], {"arg": 1})
+    cores = os.sched_getaffinity(process.pid)
+    with busy(min(cores), 3):
+        os.sched_setaffinity(process.pid, {min(cores)})
+        try:
+            used, took = faulty.eval("timed(n)", 30)
+            with pytest.raises(errors.EpochDeadline):
+                faulty.run("spin", [X], {"arg": 1})
+        finally:
+            os.sched_setaffinity(process.pid, cores)
     assert 50_000_000 < used < 100_000_000
     assert took > 120_000
 
@@ -150,8 +127,7 @@ def test_whatever_the_processor_refuses_ends_the_kernel_only(faulty: Board, faul
     body = next(kernel.body for kernel in kernels if kernel.spec.id == "unreach")
     at -= image.index(body)
     patched = body[: at - 1] + FAULTS[name] + body[at - 1 + len(FAULTS[name]) :]
-    changed = tuple(replace(k, body=patched) if k.spec.id == "unreach" else k for k in kernels)
-    faulty.install(encode_image(replace(decode_image(image), kernels=changed), keys.default_or_create()))
+    faulty.install(with_kernels(image, (replace(k, body=patched) if k.body is body else k for k in kernels)))
     for _ in range(3):
         with pytest.raises(errors.NativeFault):
             faulty.run("unreach", [X], {"arg": 1})
