@@ -200,6 +200,11 @@ def test_a_port_in_use_and_one_that_is_not_there_are_told_apart(c3: EspRom, c3_f
         flash.Job(C3, c3_firmware, "/dev/nonesuch").run(lambda text: None)
 
 
+def test_a_flash_file_belongs_to_one_emulated_chip(c3: EspRom) -> None:
+    with pytest.raises(DeviceBusy, match=rf"flash image .* in use by process {os.getpid()}"):
+        EspRom("esp32c3", c3.flash, "second").start()
+
+
 def test_an_emulated_boot_rom_has_no_repl(c3: EspRom) -> None:
     with pytest.raises(NoDevice, match="runs nothing"), ports.opened("emu:esp32c3"):
         pass
