@@ -94,12 +94,12 @@ BAD: dict[str, tuple[Callable[[bytes], bytes], type[errors.PackError]]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_image_is_refused_by_name_and_changes_nothing(board: Board, image: bytes, name: str) -> None:
+def test_bad_image_is_refused_by_name_and_changes_nothing(board: Board, small: bytes, name: str) -> None:
     make, error = BAD[name]
     before = board.status()["pack"]
     expected = board.run("rope_f32", [X, None])
     with pytest.raises(error) as caught:
-        board.install(make(image))
+        board.install(make(small))
     assert type(caught.value) is error
     assert board.status()["pack"] == before
     assert np.array_equal(board.run("rope_f32", [X, None]), expected)
