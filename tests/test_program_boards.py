@@ -371,9 +371,13 @@ def test_what_was_sent_before_it_is_up_is_not_held_back(real: ProgramBoard) -> N
         port.write(b"\x02")
 
 
-def test_a_reset_of_the_machine_keeps_the_port(real: ProgramBoard) -> None:
-    before = real.pid
+def test_a_reset_of_the_machine_keeps_the_port_and_leaves_no_file_open(real: ProgramBoard) -> None:
+    def opened() -> int:
+        links = Path(f"/proc/{real.pid}/fd").iterdir()
+        return sum(link.readlink() == real.flash.resolve() for link in links)
+
     link = Link(str(real.wait_for_port()))
+    before = real.pid, opened()
     link.begin("import machine; machine.reset()")
     end = time.monotonic() + 20
     while True:
@@ -384,4 +388,4 @@ def test_a_reset_of_the_machine_keeps_the_port(real: ProgramBoard) -> None:
             assert time.monotonic() < end
     assert link.exec("print('up')") == "up\n"
     link.close()
-    assert real.pid == before
+    assert (real.pid, opened()) == before

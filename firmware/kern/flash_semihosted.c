@@ -37,6 +37,10 @@ void flash_semihosted_init(void) {
     }
 }
 
+void flash_semihosted_close(void) {
+    (void)semihosting(SEMIHOSTING_CLOSE, (const uint32_t[]) { file });
+}
+
 // Both at once: a process that is killed is a power cut.
 static bool write_through(uint32_t offset, uint32_t size) {
     return seek(offset) && semihosting(SEMIHOSTING_WRITE, (const uint32_t[]) { file, (uint32_t)MEMORY + offset, size }) == 0;

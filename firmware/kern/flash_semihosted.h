@@ -5,4 +5,7 @@
 // Read it, before anything looks at the flash. Ends QEMU, with a message on its standard error, when the file cannot be read.
 void flash_semihosted_init(void);
 
+// Before a reset, which QEMU does not close files at.
+void flash_semihosted_close(void);
+
 #endif

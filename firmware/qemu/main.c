@@ -23,6 +23,7 @@ int main(void) {
 }
 
 void port_reset(void) {
+    flash_semihosted_close();
     board_reset();
 }
 

@@ -7,6 +7,7 @@
 #include "semihosting_call.h" // the processor's way
 
 #define SEMIHOSTING_OPEN (0x01)
+#define SEMIHOSTING_CLOSE (0x02)
 #define SEMIHOSTING_WRITE0 (0x04)
 #define SEMIHOSTING_WRITE (0x05)
 #define SEMIHOSTING_READ (0x06)
