@@ -163,7 +163,11 @@ def test_programming_only_clears_bits(process: ProgramBoard) -> None:
             f"flash.readblocks({block}, page, 0)"
         )
         assert board.eval("bytes(page)") == b"\xc0" * 256
-        for beyond in (f"flash.readblocks({block + 1}, page)", f"flash.writeblocks({block}, page, 4096 - 128)"):
+        for beyond in (
+            "flash.readblocks(1 << 52, page)",
+            f"flash.readblocks({block + 1}, page)",
+            f"flash.writeblocks({block}, page, 4096 - 128)",
+        ):
             with pytest.raises(errors.BoardError, match="OSError"):
                 board.exec(beyond)
     with process.flash.open("rb") as file:

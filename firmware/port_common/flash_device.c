@@ -21,11 +21,14 @@ static mp_obj_t make_new(const mp_obj_type_t *type, size_t n_args, size_t n_kw, 
 // Offset in flash of `size` bytes that the arguments (self, block, buffer[, offset]) mean. Raises OSError beyond the filesystem.
 static uint32_t place(size_t n_args, const mp_obj_t *args, size_t size) {
     mp_int_t block = mp_obj_get_int(args[1]), offset = n_args == 4 ? mp_obj_get_int(args[3]) : 0;
-    uint64_t start = (uint64_t)block * KERN_FLASH_SECTOR + offset;
-    if (block < 0 || offset < 0 || start + size > KERN_FILESYSTEM_SIZE) {
+    if (block < 0 || block >= KERN_FILESYSTEM_SIZE / KERN_FLASH_SECTOR || offset < 0 || offset > KERN_FILESYSTEM_SIZE) {
         mp_raise_OSError(MP_EINVAL);
     }
-    return KERN_FILESYSTEM + (uint32_t)start;
+    uint32_t start = block * KERN_FLASH_SECTOR + offset;
+    if (start > KERN_FILESYSTEM_SIZE || size > KERN_FILESYSTEM_SIZE - start) {
+        mp_raise_OSError(MP_EINVAL);
+    }
+    return KERN_FILESYSTEM + start;
 }
 
 static void erase(uint32_t start, size_t size) {
