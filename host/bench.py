@@ -17,7 +17,7 @@ from typing import Any
 
 from host import boards, firmware
 from host.board import Board, connect
-from host.emulator import EmulatedBoard
+from host.emulator import Emulated, make
 from host.errors import BoardError, EpochDeadline, KernelError, NoSuchKernel, UsageError
 from host.firmware_files import LIBGCC
 from host.firmware_variants import BENCH, VARIANTS
@@ -31,6 +31,7 @@ _AGENT = Path(__file__).with_name("bench_agent.py.txt")
 _FORMULAS = Path(__file__).with_name("bench_formulas.py.txt")
 _CALLS = 1000
 _TIMEOUT = 120.0
+_EMITTERS = ("bytecode", "native")
 _EMPTY = ("empty", "other")
 """Kernels that do nothing. Of two, each has to be put in place when the other one was called."""
 _EMPTY_C = """\
@@ -193,13 +194,13 @@ def run_bench(board: Board, pack: Pack, report: Report, curves: bool = False) ->
 
 
 @contextmanager
-def bench_board(name: str, pack: Pack) -> Iterator[EmulatedBoard]:
+def bench_board(name: str, pack: Pack) -> Iterator[Emulated]:
     """An emulated board of its own, with firmware of the bench variant, on which ``pack`` is active."""
     facts = boards.load(name)
     built = firmware.build_firmware(facts, keyset.current(), BENCH)
     with (
         tempfile.TemporaryDirectory() as folder,
-        EmulatedBoard(name, flash=Path(folder) / "flash.bin", instance="bench") as emulated,
+        make(name, "bench", Path(folder) / "flash.bin") as emulated,
     ):
         with connect(emulated.program(built.file)) as board:
             board.install(pack.image(facts.wamrc.target_id))
@@ -208,10 +209,19 @@ def bench_board(name: str, pack: Pack) -> Iterator[EmulatedBoard]:
 
 def _start_agent(board: Board) -> None:
     board.exec(_AGENT.read_text())
-    formulas = _FORMULAS.read_text()
-    for emitter in ("bytecode", "native"):
-        board.exec(formulas.replace("@micropython.bytecode", f"@micropython.{emitter}"))
-        board.exec(f"{emitter} = formulas")
+    for emitter in _EMITTERS:
+        board.exec(f"{emitter} = {_formulas(board, emitter)}")
+
+
+def _formulas(board: Board, emitter: str) -> str:
+    """The name on ``board`` of the formulas compiled by ``emitter``; None where MicroPython has no such emitter."""
+    try:
+        board.exec(_FORMULAS.read_text().replace("@micropython.bytecode", f"@micropython.{emitter}"))
+    except BoardError as error:
+        if "invalid micropython decorator" not in str(error):
+            raise
+        return "None"
+    return "formulas"
 
 
 def aot_speeds(board: Board, pack: Pack) -> dict[str, Speed]:
@@ -240,8 +250,9 @@ def _kernel_cost(board: Board, spec: KernelSpec, report: Report) -> KernelCost:
     if spec.id not in _IN_PYTHON:
         return cost
     bytecode, native = (
-        float(board.eval(f"python_cycles({emitter}, {spec.op!r}, {list(sizes.values())})", _TIMEOUT)) / cost.elements
-        for emitter in ("bytecode", "native")
+        cycles and float(cycles) / cost.elements
+        for emitter in _EMITTERS
+        for cycles in [board.eval(f"python_cycles({emitter}, {spec.op!r}, {list(sizes.values())})", _TIMEOUT)]
     )
     return replace(cost, micropython=bytecode, micropython_native=native)
 

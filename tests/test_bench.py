@@ -60,6 +60,21 @@ def test_bench_on_an_emulated_board_by_name_takes_one_of_its_kind(cli: RunHost, 
     assert "rpi_pico (bench)" in finished.stdout
 
 
+@pytest.mark.parametrize("name", ["qemu_m33", "unix"])
+def test_bench_measures_boards_that_a_program_runs(cli: RunHost, core_pack: Path, name: str) -> None:
+    run = cli("bench", "--json", "--port", f"emu:{name}", "--pack", core_pack)
+
+    assert run.returncode == 0, run.stderr
+    costs = json.loads(run.stdout)
+    assert costs["board"] == name
+    assert [cost["id"] for cost in costs["kernels"]] == list(IDS)
+    for cost in costs["kernels"]:
+        assert min(cost["aot"], cost["native"], cost["native_libgcc"]) > 0, cost["id"]
+        assert cost["micropython_native"] is None, "these ports have no native emitter"
+    assert costs["kernels"][0]["micropython"] > 3 * costs["kernels"][0]["aot"]
+    assert costs["calls"]["engine"] > 0
+
+
 def test_bench_wants_the_boards_own_pack(board: Board, core_pack: Path, tmp_path: Path) -> None:
     """Another pack could not be put back afterwards."""
     source = tmp_path / "source"

@@ -34,6 +34,7 @@ def bench(output: Output, port: str | None, wasmtime: bool, curves: bool, pack: 
     """Measure cycles on a board: AOT, native C and MicroPython; what a call costs; flash and RAM.
 
     MicroPython on the board starts anew. emu:BOARD is an emulated board of its own, with firmware of the bench variant.
+    Cycles are what the board counts: instructions in QEMU, nanoseconds on unix.
     """
     from host.pack import Pack
 
@@ -149,7 +150,7 @@ def _bench_tables(costs: Costs) -> list[RenderableType]:
         "",
         table("the pack's verification", "cycles>", rows=[("at its first use after a reset", _rounded(costs.verify))]),
         "",
-        sizes_table(costs.sizes),
+        *([sizes_table(costs.sizes)] if costs.sizes else []),
     ]
 
 
