@@ -261,7 +261,7 @@ class Checker:
             if found:
                 return found
             step = max(1, len(a) // self.effort.board)
-            sample.append((a[::step], b[::step]))
+            sample.append((a[::step].copy(), b[::step].copy()))  # a view would keep all 2^32 words of a sweep
         a, b = (np.concatenate(column) for column in zip(*sample, strict=True))
         return self._differences(name, "rp2040js", a, b, self.board.apply([(name, a, b)])[0][0])
 
