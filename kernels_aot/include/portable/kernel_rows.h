@@ -8,15 +8,15 @@
 
 KERNEL_LOOP void f16_load_row(float *row, const uint16_t *stored, uint32_t count) {
     KERNEL_ROLLED
-    for (uint32_t j = 0; j < count; j++) {
-        row[j] = float_from_f16(stored[j]);
+    for (; count != 0; count--) {
+        *row++ = float_from_f16(*stored++);
     }
 }
 
 KERNEL_LOOP void f16_store_row(uint16_t *stored, const float *row, uint32_t count) {
     KERNEL_ROLLED
-    for (uint32_t j = 0; j < count; j++) {
-        stored[j] = f16_from_float(row[j]);
+    for (; count != 0; count--) {
+        *stored++ = f16_from_float(*row++);
     }
 }
 
