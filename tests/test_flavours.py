@@ -234,6 +234,21 @@ def test_every_f16_comes_back_from_f32(both: Both) -> None:
     assert (y[np.isnan(every)].view(np.uint16) == 0x7E00).all()
 
 
+@pytest.mark.parametrize("interleaved", [True, False])
+def test_a_rare_f16_anywhere_in_a_row_changes_only_its_pair(both: Both, interleaved: bool) -> None:
+    """Portable code turns pairs in one loop up to the first f16 that is no ordinary one, and all others in another."""
+    rare = np.array([0.0, -0.0, 2.0**-14, 3e-6, -65504, np.inf, np.nan], np.float16)
+    dim = 22
+    x = np.linspace(0.5, 2, dim).astype(np.float16)
+    rows = np.tile(x, (len(rare), dim, 1))
+    rows[:, np.arange(dim), np.arange(dim)] = rare[:, None]
+    rows = np.concatenate([x[None], rows.reshape(-1, dim)])[None, None]
+    y = both.run("rope_f16", rows, None, pos=1, interleaved=interleaved)
+    wide = both.run("rope_f32", rows.astype(np.float32), None, pos=1, interleaved=interleaved)
+    with np.errstate(over="ignore"):
+        assert np.array_equal(y, wide.astype(np.float16), equal_nan=True)
+
+
 def test_every_tie_between_f16s_goes_to_the_even_one(both: Both) -> None:
     halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
     above = np.append(halves[1:], np.float32(65536))

@@ -6,17 +6,15 @@
 
 typedef struct rope_f16_params rope_params;
 #define ROPE_ALIGN 2
-#include "kernel_rows.h"
 #include "rope.h"
+#include "rope_f16_row.h"
 
 static uint32_t rope_row_size(uint32_t dim) {
     return kernel_product(dim, 2);
 }
 
 static void rope_turn(const struct rope *rope, uint8_t *y, const uint8_t *x, const struct cos_sin *row) {
-    f16_load_row(rope->floats, (const uint16_t *)x, rope->params->dim);
-    rope_turn_floats(rope, rope->floats, rope->floats, row);
-    f16_store_row((uint16_t *)y, rope->floats, rope->params->dim);
+    f16_turn(rope, (uint16_t *)y, (const uint16_t *)x, row);
 }
 
 KERNEL_EXPORT(rope_forward)(uint32_t descriptor) {
