@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import struct
 import subprocess
@@ -256,6 +257,28 @@ def test_signs_constants_and_literals_need_no_relocation(wamrc: Run, flags: str,
     )
     assert result.returncode == 0, result.stderr
     assert aot_sections((tmp_path / "signs.aot").read_bytes())[5] == bytes(12), "no symbols, no names, no groups"
+
+
+def test_edges_from_one_block_bring_one_constant(wamrc: Run, tmp_path: Path) -> None:
+    """A switch that goes to one place from several cases; LLVM takes no phi with a value for each."""
+    (tmp_path / "cases.wasm").write_bytes(
+        wasmtime.wat2wasm("""
+        (module (func (export "cases") (param i32 f32) (result f32)
+          (block $out (result f32)
+            (block $square (block $twice (block $constant
+              (br_table $constant $square $twice $constant $square $twice $square $constant $twice (local.get 0)))
+              (br $out (f32.reinterpret_i32 (i32.const 0x3fc00000))))
+              (br $out (f32.add (local.get 1) (local.get 1))))
+            (f32.mul (local.get 1) (local.get 1)))))
+        """)
+    )
+    flags = boards.load("unix").wamrc.flags
+    result = wamrc(*flags, "--format=llvmir-opt", "-o", "cases.ll", "cases.wasm", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    code = (tmp_path / "cases.ll").read_text()
+    assert code.count("(i32 1069547520)") == 1, "the constant 1.5 is hidden once"
+    edges = re.findall(r"\[ (%\w+), (%\w+) \]", re.search(r"= phi float (.+)", code)[1])
+    assert len(edges) > len(set(edges)) == len({block for _, block in edges})
 
 
 def test_hoisted_bounds_checks_leave_the_loop(wamrc: Run, tmp_path: Path) -> None:

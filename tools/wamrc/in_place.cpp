@@ -42,6 +42,22 @@ Value *sign_operation(Instruction &value, IRBuilder<> &builder) {
     return builder.CreateBitCast(result, value.getType());
 }
 
+// A hidden constant for an operand. For a phi it has to be made where the edge comes from; edges from one block have one.
+Value *hidden_operand(Use &use) {
+    auto *user = cast<Instruction>(use.getUser());
+    auto *constant = cast<ConstantFP>(use);
+    if (auto *phi = dyn_cast<PHINode>(user)) {
+        int first = phi->getBasicBlockIndex(phi->getIncomingBlock(use));
+        if (first != (int)use.getOperandNo()) {
+            return phi->getIncomingValue(first);
+        }
+        user = phi->getIncomingBlock(use)->getTerminator();
+    }
+    IRBuilder<> builder(user);
+    Value *bits = hidden(builder, constant->getValueAPF().bitcastToAPInt());
+    return builder.CreateBitCast(bits, constant->getType());
+}
+
 // x86-64 has masks for signs in .rodata, and float constants but zero; those of the module come from the table of symbols,
 // and here are those that WAMR adds.
 void hide_floats(Function &function) {
@@ -55,10 +71,7 @@ void hide_floats(Function &function) {
         for (Use &use : value.operands()) {
             auto *constant = dyn_cast<ConstantFP>(use);
             if (constant != nullptr && !constant->getType()->isVectorTy() && !constant->isExactlyValue(0.0)) {
-                auto *phi = dyn_cast<PHINode>(&value);
-                IRBuilder<> at(phi != nullptr ? phi->getIncomingBlock(use)->getTerminator() : &value);
-                Value *bits = hidden(at, constant->getValueAPF().bitcastToAPInt());
-                use.set(at.CreateBitCast(bits, constant->getType()));
+                use.set(hidden_operand(use));
             }
         }
     }

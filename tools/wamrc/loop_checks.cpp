@@ -7,6 +7,8 @@
 #include "loop_checks.h"
 
 #include <cstdint>
+#include <cstdlib>
+#include <string>
 #include <vector>
 
 #include <llvm/ADT/SmallPtrSet.h>
@@ -17,7 +19,9 @@
 #include <llvm/IR/IRBuilder.h>
 #include <llvm/IR/MDBuilder.h>
 #include <llvm/IR/Module.h>
+#include <llvm/IR/Verifier.h>
 #include <llvm/Passes/PassBuilder.h>
+#include <llvm/Support/raw_ostream.h>
 #include <llvm/Transforms/Scalar/InstSimplifyPass.h>
 #include <llvm/Transforms/Utils/BasicBlockUtils.h>
 #include <llvm/Transforms/Utils/Cloning.h>
@@ -28,6 +32,7 @@
 #include <llvm/Transforms/Utils/ScalarEvolutionExpander.h>
 
 #include "aot_llvm.h"
+#include "console.h"
 #include "in_place.h"
 
 using namespace llvm;
@@ -333,6 +338,17 @@ void loop_checks_hoist(void) {
     hoist = true;
 }
 
+// Ends the program if LLVM finds that what was made of the module means nothing: no file is better than one that says
+// anything. It takes a few per cent of the time.
+static void verify(const Module &module, const char *after) {
+    std::string message;
+    raw_string_ostream stream(message);
+    if (verifyModule(module, &stream)) {
+        console_error("LLVM finds the module broken after %s: %s", after, StringRef(message).trim().str().c_str());
+        exit(EXIT_FAILURE);
+    }
+}
+
 // The linker leads the library's call of its optimiser here (--wrap).
 extern "C" void __real_aot_apply_llvm_new_pass_manager(AOTCompContext *context, LLVMModuleRef module);
 
@@ -353,9 +369,11 @@ extern "C" void __wrap_aot_apply_llvm_new_pass_manager(AOTCompContext *context, 
                 hoist_function(function, functions);
             }
         }
+        verify(*unwrap(module), "moving checks out of loops");
     }
     __real_aot_apply_llvm_new_pass_manager(context, module);
     if (context->is_indirect_mode) {
         in_place_prepare(*unwrap(module));
+        verify(*unwrap(module), "preparing it to run in place");
     }
 }
