@@ -295,6 +295,22 @@ def test_hoisted_bounds_checks_leave_the_loop(wamrc: Run, tmp_path: Path) -> Non
     assert loops[True][0] > loops[False][0]
 
 
+def test_a_branch_to_an_empty_loop_without_end_compiles(wamrc: Run, tmp_path: Path) -> None:
+    (tmp_path / "endless.wasm").write_bytes(
+        wasmtime.wat2wasm("""
+        (module (memory 1 1)
+          (func (export "endless") (param $at i32) (param $count i32)
+            (loop $next
+              (if (i32.gt_u (local.get $at) (i32.const 77)) (then (loop $forever (br $forever))))
+              (i32.store (local.get $at) (i32.const 0))
+              (local.set $at (i32.add (local.get $at) (i32.const 4)))
+              (br_if $next (local.tee $count (i32.sub (local.get $count) (i32.const 1)))))))
+        """)
+    )
+    result = wamrc(*boards.load("rpi_pico").wamrc.flags, "-o", "endless.aot", "endless.wasm", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
 def aot_sections(data: bytes) -> dict[int, bytes]:
     """Section id → body of an AOT file: after magic and version, each has id and size, aligned to 4 bytes."""
     sections, offset = {}, 8

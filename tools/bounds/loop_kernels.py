@@ -116,6 +116,7 @@ class Writer:
             lambda: f"(i32.add (local.get ${base}) {self.index()})",
             lambda: f"(i32.add (local.get ${base}) {self.index()})",
             lambda: f"(i32.add {self.index()} (local.get ${base}))",
+            lambda: f"(i32.add (local.get ${base}) (i32.and (local.get $x) (i32.const {self.source.choice(MASKS)})))",
             lambda: f"(i32.sub (local.get ${base}) {self.index()})",
             lambda: f"(i32.add (i32.add (local.get ${base}) {self.masked()}) {self.index()})",
             f"(i32.and {self.index()} (i32.const {PAGE - 8}))" if self.tame else self.source.choice(rare),

@@ -102,9 +102,10 @@ SCEVExpander expander_of(ScalarEvolution &evolution) {
 }
 
 bool leads_to(const BasicBlock *block, const BasicBlock *target) {
+    SmallPtrSet<const BasicBlock *, 4> passed;  // a loop without end leads nowhere
     while (block != target) {
         const BasicBlock *next = block->getSingleSuccessor();
-        if (next == nullptr || &*block->getFirstNonPHIIt() != block->getTerminator()) {
+        if (next == nullptr || !passed.insert(block).second || &*block->getFirstNonPHIIt() != block->getTerminator()) {
             return false;
         }
         block = next;
