@@ -40,6 +40,35 @@ def test_what_wamr_does_not_check_is_checked(body: str) -> None:
             assert bounds.compare(machine, expected, 0, (address, size), memory) is None
 
 
+# What a loop adds up, and its step: as often as the second argument says, from the address that the first one is.
+LOOPS = {
+    "a masked index": ("(i32.load8_u (i32.add (local.get 0) (i32.and (local.get $x) (i32.const 63))))", "1"),
+    "offsets of one address": ("(i32.add (i32.load offset=60 (local.get $p)) (i32.load offset=4 (local.get $p)))", "4"),
+    "a step that is not known": ("(i32.load8_u (local.get $p))", "(i32.shl (local.get 1) (i32.const 28))"),
+}
+
+
+@pytest.mark.parametrize(("value", "step"), LOOPS.values(), ids=LOOPS)
+def test_hoisted_checks_hold_at_the_ends_of_memory(value: str, step: str) -> None:
+    step = step if step.startswith("(") else f"(i32.const {step})"
+    text = f"""(module (memory (export "memory") 1 1)
+      (func (export "f0") (param i32 i32) (result i32) (local $i i32) (local $p i32) (local $x i32)
+        (local.set $p (local.get 0))
+        (loop $next
+          (local.set $x (i32.add (i32.mul (local.get $x) (i32.const 31)) {value}))
+          (local.set $p (i32.add (local.get $p) {step}))
+          (br_if $next (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (local.get 1))))
+        (local.get $x)))"""
+    wasm, memory = bytes(wat2wasm(text)), bytes(7 * n + 3 & 0xFF for n in range(PAGE))
+    machine, reference = Machine(bounds.compile_aot(parts.wamrc(), wasm)), bounds.Reference(bounds.engine(), wasm)
+    for count in (1, 2, 4, 5, 8, 17, 20):
+        for address in (0, 1024, -4, -64, *range(PAGE - 70, PAGE + 2)):
+            arguments = (address & 0xFFFFFFFF, count)
+            expected = reference.call(0, arguments, memory)
+            assert expected is not None
+            assert bounds.compare(machine, expected, 0, arguments, memory) is None
+
+
 def test_random_loops_end_as_under_wasmtime() -> None:
     """tools/bounds/bounds.py for half a minute or less."""
     done = subprocess.run(
