@@ -340,7 +340,7 @@ void loop_checks_hoist(void) {
 }
 
 // Ends the program if LLVM finds that what was made of the module means nothing: no file is better than one that says
-// anything. It takes a few per cent of the time.
+// anything.
 static void verify(const Module &module, const char *after) {
     std::string message;
     raw_string_ostream stream(message);
