@@ -31,7 +31,7 @@ void rope_rows(float *cos, float *sin, uint32_t rows, uint32_t half, float theta
             struct cos_sin result = cos_sin_of_turn(turns[i]);
             cos[s * half + i] = result.cos;
             sin[s * half + i] = result.sin;
-            turns[i] = fraction64_add(turns[i], steps[i]);
+            fraction64_advance(&turns[i], &steps[i]);
         }
     }
 }

@@ -28,10 +28,17 @@ static inline struct fraction64 fraction_top(const struct fraction *a) {
     return (struct fraction64){a->limb[5] << 16 | a->limb[4], a->limb[3] << 16 | a->limb[2]};
 }
 
-// (a + b) mod 1.
-static inline struct fraction64 fraction64_add(struct fraction64 a, struct fraction64 b) {
-    uint32_t low = a.low + b.low;
-    return (struct fraction64){a.high + b.high + (low < b.low), low};
+// *a = (*a + b) mod 1. Word by word: a whole fraction64 is something that LLVM puts together in an i64, with shifts that are
+// calls of a library.
+static inline void fraction64_advance(struct fraction64 *a, const struct fraction64 *b) {
+    uint32_t low = a->low + b->low;
+    a->high += b->high + (low < a->low);
+    a->low = low;
+}
+
+// The first word of a:b << bits; 0 <= bits < 32.
+static inline uint32_t fraction_word_at(uint32_t a, uint32_t b, uint32_t bits) {
+    return a << bits | b >> 1 >> (31 - bits);
 }
 
 #include "kernel_fraction_product.h" // fraction_multiply, for a processor with or without wide products

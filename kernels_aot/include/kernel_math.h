@@ -98,7 +98,7 @@ struct cos_sin {
 };
 
 // Cosine and sine of an angle given as a fraction of a turn, each within 0.6 ulp of the result for exactly that fraction.
-// Always inlined: as a function its result would go through memory.
+// Always inlined: as a function its result would go through memory. No loops: what it is inlined into is one.
 static inline __attribute__((always_inline)) struct cos_sin cos_sin_of_turn(struct fraction64 turn) {
     // The nearest quarter, and how far the angle is from it: at most an eighth of a turn, up or down.
     uint32_t quarter = (turn.high + 0x20000000) >> 30;
@@ -112,27 +112,28 @@ static inline __attribute__((always_inline)) struct cos_sin cos_sin_of_turn(stru
     // z = (8 * distance)^2. The sine is distance * polynomial(z), which keeps its relative accuracy near 0.
     uint32_t eighths = high >= 0x20000000 ? 0xffffffff : high << 3 | low >> 29;
     uint32_t z = mul_high(eighths, eighths);
-    int32_t scale = -29;
+    uint32_t scale = 127 << 23;
     if (high == 0) {
         high = low;
         low = 0;
-        scale -= 32;
+        scale -= 32 << 23;
     }
-    float sine = 0.0f;
+    uint32_t sine = 0;
     if (high != 0) {
-        int32_t zeros = __builtin_clz(high);
-        uint32_t distance = zeros == 0 ? high : high << zeros | low >> (32 - zeros);
-        uint32_t value = mul_high(distance, alternating_polynomial(z, sin_coefficients, 3));
-        sine = float_from_high_parts(down, value, scale - zeros);
+        uint32_t zeros = (uint32_t)__builtin_clz(high);
+        uint32_t distance = fraction_word_at(high, low, zeros);
+        sine = mul_high(distance, alternating_polynomial(z, sin_coefficients, 3));
+        // From sqrt(1/8) on, in units of 2^-32: at most one zero. The first bit is added to the exponent.
+        sine = sine >> 31 ? ((sine + 128) >> 8) + (1 << 23) : (sine + 64) >> 7;
+        sine += down + scale - (zeros << 23);
     }
-    float cosine = float_from_high_parts(0, alternating_polynomial(z, cos_coefficients, 4), -31);
+    // From sqrt(1/2) to 1, in units of 2^-31: one zero, and for 1 what is right as well.
+    uint32_t cosine = (125u << 23) + ((alternating_polynomial(z, cos_coefficients, 4) + 64) >> 7);
     uint32_t cos_sign = (quarter + 1) << 30 & 0x80000000;
     uint32_t sin_sign = quarter << 30 & 0x80000000;
-    float first = quarter & 1 ? sine : cosine;
-    float second = quarter & 1 ? cosine : sine;
     return (struct cos_sin){
-        float_from_bits(float_bits(first) ^ cos_sign),
-        float_from_bits(float_bits(second) ^ sin_sign),
+        float_from_bits((quarter & 1 ? sine : cosine) ^ cos_sign),
+        float_from_bits((quarter & 1 ? cosine : sine) ^ sin_sign),
     };
 }
 

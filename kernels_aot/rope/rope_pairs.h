@@ -10,7 +10,7 @@ static inline void next_pairs(
     struct cos_sin *row, struct fraction64 *turns, const struct fraction64 *steps, uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
         row[i] = cos_sin_of_turn(turns[i]);
-        turns[i] = fraction64_add(turns[i], steps[i]);
+        fraction64_advance(&turns[i], &steps[i]);
     }
 }
 
