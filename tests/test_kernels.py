@@ -7,7 +7,9 @@ import importlib.util
 import re
 from collections.abc import Callable
 from decimal import Decimal, getcontext
+from pathlib import Path
 
+import c_parts
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -30,6 +32,7 @@ from numpy.typing import NDArray
 from host import formats, project, reference
 from host.check import Local
 from host.check_cases import Case, cases
+from host.pack.flavours import FLAVOURS
 from host.pack.spec import Region
 from host.runtime import Runtime
 
@@ -150,6 +153,47 @@ def test_the_angle_at_a_first_position_is_exact_for_every_u32(pos: int) -> None:
         angle = np.longdouble(str(turn)) * 2 * LONG_PI
         assert abs(np.cos(angle) - cos[0, pair]) < 2.0**-24
         assert abs(np.sin(angle) - sin[0, pair]) < 2.0**-24
+
+
+@pytest.mark.parametrize("theta", [1.0, float(np.float32(1) + np.float32(2.0**-23)), 1.5, 1e4, 2.0**36, 2.0**40])
+@pytest.mark.parametrize("half", [1, 2, 16, 40, 64, 128, 500, 65535])
+def test_what_a_position_adds_to_an_angle_is_exact_to_two_units_of_64_bits(half: int, theta: float) -> None:
+    steps = np.empty(4 * half, np.uint32)
+    nothing = pointer(np.empty(0, np.float32))
+    native().rope_rows(nothing, nothing, 0, half, ctypes.c_float(theta), ctypes.c_uint32(0), pointer(steps))
+    getcontext().prec = 70
+    log = Decimal(theta).ln()
+    for pair in {*range(0, half, max(1, half // 40)), half - 1}:
+        exact = (log * -pair / half).exp() / (2 * PI) * 2**64
+        assert abs((int(steps[2 * pair]) << 32 | int(steps[2 * pair + 1])) - exact) < 2
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_products_of_fractions_are_the_same_in_each_flavour(flavour: str, tmp_path: Path) -> None:
+    include = project.root() / "kernels_aot" / "include"
+    program = c_parts.build(tmp_path, "fraction_check", [], [f"-I{include / flavour}", f"-I{include}"])
+    rng = np.random.default_rng(1)
+    words = rng.integers(0, 2**32, (20_000, 7), np.uint32)
+    words[rng.random(words.shape) < 0.2] = 0xFFFFFFFF
+    words[rng.random(words.shape) < 0.1] &= 0xFFFF
+    results = np.frombuffer(c_parts.run([program], words.tobytes()).stdout, np.uint32).reshape(-1, 6)
+    short = 0
+    for row, (product, scaled) in zip(words.tolist(), results.reshape(-1, 2, 3).tolist(), strict=True):
+        a, b, factor = limbs(row[:3]), limbs(row[3:6]), row[6]
+        kept = sum(x * y << 16 * (i + j) for i, x in enumerate(a) for j, y in enumerate(b) if i + j >= 4)
+        assert whole(product) == kept >> 96
+        assert whole(scaled) == whole(row[:3]) * factor % 2**96
+        short += whole(product) != whole(row[:3]) * whole(row[3:6]) >> 96
+    assert 0 < short < 100
+
+
+def whole(words: list[int]) -> int:
+    """A fraction in units of 2^-96."""
+    return sum(word << 32 * i for i, word in enumerate(words))
+
+
+def limbs(words: list[int]) -> list[int]:
+    return [whole(words) >> 16 * i & 0xFFFF for i in range(6)]
 
 
 @pytest.mark.parametrize("shift, low, high", [(0, 2.0**-30, 87.0), (64, 32.0, 128.0)])

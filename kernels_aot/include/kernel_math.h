@@ -139,22 +139,21 @@ static inline __attribute__((always_inline)) struct cos_sin cos_sin_of_turn(stru
 
 // x / 2 pi mod 1 for a finite x of at least 2^-12: its mantissa times those 96 bits of 1 / 2 pi that count.
 static inline struct fraction64 turn_of_radians(float x) {
-    // Limbs of 1 / 2 pi, most significant first, after three limbs of zeros.
-    static const uint16_t inverse[16] = {
-        0, 0, 0, 0x28BE, 0x60DB, 0x9391, 0x054A, 0x7F09, 0xD5F4, 0x7D4D, 0x3770, 0x36D8, 0xA566, 0x4F10, 0xE410, 0x7F94,
+    // 1 / 2 pi, most significant word first, after two words of zeros.
+    static const uint32_t inverse[9] = {
+        0, 0, 0x28BE60DB, 0x9391054A, 0x7F09D5F4, 0x7D4D3770, 0x36D8A566, 0x4F10E410, 0x7F9458EA,
     };
     uint32_t bits = float_bits(x);
     // x is an integer times 2^exponent: bits of 1 / 2 pi above 2^-exponent only add whole turns.
     int32_t exponent = (int32_t)(bits >> 23 & 0xff) - 150;
-    uint32_t start = (uint32_t)(exponent + 48);
-    uint32_t shift = start & 15;
-    const uint16_t *limb = inverse + (start >> 4);
-    struct fraction window;
-    for (int i = 0; i < FRACTION_LIMBS; i++) {
-        window.limb[FRACTION_LIMBS - 1 - i] = ((uint32_t)limb[i] << shift | limb[i + 1] >> (16 - shift)) & 0xffff;
-    }
-    fraction_scale(&window, &window, (bits & 0x7fffff) | 0x800000);
-    return fraction_top(&window);
+    uint32_t start = (uint32_t)(exponent + 64);
+    const uint32_t *word = inverse + (start >> 5);
+    struct fraction window = {{
+        fraction_word_at(word[2], word[3], start & 31),
+        fraction_word_at(word[1], word[2], start & 31),
+        fraction_word_at(word[0], word[1], start & 31),
+    }};
+    return fraction_top(fraction_scale(window, (bits & 0x7fffff) | 0x800000));
 }
 
 // Cosine and sine of any float, in radians, each within 0.6 ulp; NaN for infinities and NaN.

@@ -6,6 +6,7 @@
 #ifndef ROPE_ANGLES_H
 #define ROPE_ANGLES_H
 
+#include "kernel_abi.h"
 #include "kernel_fraction.h"
 #include "kernel_math.h"
 
@@ -30,69 +31,78 @@ static inline uint32_t rope_log2(float theta) {
     return log;
 }
 
-// theta^(-1 / half) to about 28 bits: 2^-(log / half).
-static inline void rope_estimate_ratio(struct fraction *out, float theta, uint32_t half) {
-    uint32_t log = rope_log2(theta);
+// theta^(-1 / half), at most 2^-26 (1 + 1 / half) of itself too low and never too high: 2^-(log / half).
+static inline struct fraction rope_estimate_ratio(float theta, uint32_t half) {
+    uint32_t log = rope_log2(theta) + 2;
     uint32_t quotient = log / half;
-    uint32_t power = quotient << 6 | (log % half << 6) / half;
-    uint32_t value = exp_minus_fixed(mul_high(power, 0xB17217F7)) << 1;
-    struct fraction ratio = {{0, 0, 0, 0, value & 0xffff, value >> 16}};
-    fraction_shift(out, &ratio, quotient >> 26);
+    uint32_t power = quotient << 6 | ((log - quotient * half) << 6) / half;
+    uint32_t value = (exp_minus_fixed(mul_high(power, 0xB17217F7)) - 8) << 1;
+    uint32_t whole = quotient >> 26;
+    struct fraction ratio = {{0, 0, value}};
+    if (whole >= 32) {
+        ratio = (struct fraction){{0, value, 0}};
+        whole -= 32;
+    }
+    ratio.word[1] = ratio.word[1] >> whole | ratio.word[2] << 1 << (31 - whole);
+    ratio.word[2] >>= whole;
+    return ratio;
 }
 
 // 1 - theta * ratio^half, mod 1.
-static inline void rope_ratio_error(struct fraction *out, const struct fraction *ratio, float theta, uint32_t half) {
-    uint32_t mantissa = (float_bits(theta) & 0x7fffff) | 0x800000;
+static inline struct fraction rope_ratio_error(struct fraction ratio, float theta, uint32_t half) {
+    struct fraction mantissa = {{0, 0, float_bits(theta) << 8 | 0x80000000}};
     uint32_t exponent = (float_bits(theta) >> 23) - 127;
-    fraction_power(out, ratio, half);
-    if (exponent < 23) {
-        fraction_shift(out, out, 23 - exponent);
-    } else {
-        fraction_scale(out, out, 1u << (exponent - 23));
-    }
-    fraction_scale(out, out, mantissa);
-    fraction_negate(out, out);
+    struct fraction power = fraction_power(ratio, half);
+    fraction_multiply(&power, &power, &mantissa);
+    return fraction_negate(fraction_shift_left(power, exponent + 1));
 }
 
-// theta^(-1 / half): two steps of Newton's method for the root of theta * ratio^half = 1. A relative error e becomes
-// about half / 2 * e^2.
-static inline void rope_ratio(struct fraction *ratio, float theta, uint32_t half) {
+// theta^(-1 / half): the root of theta * ratio^half = 1. With an error e, that is ratio * (1 - e)^(-1 / half) =
+// ratio * (1 + u + u * (e + u) / 2 + ...) where u = e / half, and what is left out is about u * e^2 / 3.
+KERNEL_LOOP void rope_ratio(struct fraction *out, float theta, uint32_t half) {
     if (theta == 1.0f) {
         // Then the ratio is 1, which is no fraction: the largest there is.
-        *ratio = (struct fraction){{0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff}};
+        *out = (struct fraction){{0xffffffff, 0xffffffff, 0xffffffff}};
         return;
     }
-    rope_estimate_ratio(ratio, theta, half);
-    for (int step = 0; step < 2; step++) {
-        struct fraction error;
-        rope_ratio_error(&error, ratio, theta, half);
-        bool negative = error.limb[FRACTION_LIMBS - 1] >> 15;
-        if (negative) {
-            fraction_negate(&error, &error);
+    struct fraction ratio = rope_estimate_ratio(theta, half);
+    struct fraction error;
+    do {
+        error = rope_ratio_error(ratio, theta, half);
+        if (error.word[2] >> 31) {
+            break; // below 0, which is to say that only roundings are left
         }
-        fraction_multiply(&error, &error, ratio);
-        fraction_divide(&error, &error, half);
-        if (negative) {
-            fraction_negate(&error, &error);
-        }
-        fraction_add(ratio, ratio, &error);
-    }
+        struct fraction part = fraction_divide(error, half);
+        struct fraction next = fraction_half(fraction_add(error, part));
+        fraction_multiply(&next, &next, &part);
+        next = fraction_add(next, part);
+        fraction_multiply(&next, &next, &ratio);
+        ratio = fraction_add(ratio, next);
+    } while (error.word[2] >> 12 != 0);
+    *out = ratio;
 }
 
 // For each of `half` pairs, what one position adds, and the angle at position `pos`.
+KERNEL_LOOP void rope_steps(
+    struct fraction64 *steps, struct fraction64 *turns, uint32_t half, const struct fraction *ratio, uint32_t pos) {
+    // 1 / 2 pi: one radian.
+    struct fraction step = {{0x7F09D5F4, 0x9391054A, 0x28BE60DB}};
+    struct fraction factor = *ratio;
+    for (uint32_t i = 0; i < half; i++) {
+        struct fraction64 turn = fraction_top(fraction_scale(step, pos));
+        steps[i].high = step.word[2];
+        steps[i].low = step.word[1];
+        turns[i].high = turn.high;
+        turns[i].low = turn.low;
+        step = fraction_product(step, factor);
+    }
+}
+
 static inline void rope_start(
     struct fraction64 *steps, struct fraction64 *turns, uint32_t half, float theta, uint32_t pos) {
-    // 1 / 2 pi: one radian.
-    struct fraction step = {{0xD5F4, 0x7F09, 0x054A, 0x9391, 0x60DB, 0x28BE}};
     struct fraction ratio;
-    struct fraction turn;
     rope_ratio(&ratio, theta, half);
-    for (uint32_t i = 0; i < half; i++) {
-        steps[i] = fraction_top(&step);
-        fraction_scale(&turn, &step, pos);
-        turns[i] = fraction_top(&turn);
-        fraction_multiply(&step, &step, &ratio);
-    }
+    rope_steps(steps, turns, half, &ratio, pos);
 }
 
 #endif
