@@ -24,13 +24,14 @@ MOST_CYCLES = {
     "sf_sqrt": 58,
     "sf_from_i32": 35,
     "sf_to_i32": 15,
+    "sf_clz": 18,
     "sf_to_f16": 20,
     "sf_from_f16": 20,
 }
 """Means over ordinary operands."""
 COMPARISONS = ("sf_eq", "sf_lt", "sf_gt", "sf_le", "sf_ge")
 MOST_CYCLES_TO_COMPARE = 14
-MOST_RAM = 1700
+MOST_RAM = 1750
 
 # What is planted: the routine that goes wrong, the file, what is there, what takes its place.
 PLANTED = {
@@ -45,6 +46,13 @@ PLANTED = {
     "a tie of the product": ("sf_mul", "softfloat_armv6m.S", "lsls r2, r2, #10", "lsls r2, r2, #11"),
     "half of a unit left by the root": ("sf_sqrt", "softfloat_armv6m.S", "sbcs r0, r3", "cmp r0, r3"),
     "a product that overflows": ("sf_mul", "softfloat_armv6m.S", "cmp r2, #252", "cmp r2, #254"),
+    "zero times infinity": ("sf_mul", "softfloat_armv6m.S", "    beq 3f\n    lsrs r0, r0, #31", "    lsrs r0, r0, #31"),
+    "an entry of the table of zeros": (
+        "sf_clz",
+        "softfloat_armv6m.S",
+        ".byte 4, 3, 2, 2, 1, 1",
+        ".byte 4, 3, 2, 1, 1, 1",
+    ),
     "lost bits of a denormal": ("sf_div", "softfloat_rare.c", "quotient | (rest != 0)", "quotient"),
     "a register that is not restored": (
         "sf_sub",

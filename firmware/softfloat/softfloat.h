@@ -36,6 +36,9 @@ sf_float sf_from_u32(uint32_t a);
 int32_t sf_to_i32(sf_float a);
 uint32_t sf_to_u32(sf_float a);
 
+// Zeros before the first one: what normalising takes. 32 for 0.
+uint32_t sf_clz(uint32_t a);
+
 // binary16 in the low half of a word whose high half is 0. A NaN keeps its sign and the top of its payload, and becomes quiet.
 sf_float sf_from_f16(uint32_t a);
 uint32_t sf_to_f16(sf_float a);

@@ -347,7 +347,23 @@ routine sf_mul
     movs r1, #1
     bics r0, r1
     bx lr
-mul_rare:
+mul_rare:                       // zero times finite is quick
+    lsls r2, r0, #1
+    beq 1f
+    lsls r2, r1, #1
+    bne 2f
+1:
+    eors r0, r1                 // the sign, and the other operand's exponent and fraction
+    asrs r2, r0, #23
+    adds r2, #1
+    lsls r2, r2, #24
+    beq 3f
+    lsrs r0, r0, #31
+    lsls r0, r0, #31
+    bx lr
+3:
+    eors r0, r1
+2:
     go_on_in sf_mul_rare
     .pool
 
@@ -630,7 +646,7 @@ routine \name
     order sf_ge, r1, r0, bgt, blo, 1
     .pool
 
-// ---- conversions from and to integers ----
+// ---- conversions from and to integers, and what normalising takes ----
 
     .section .time_critical.sf_convert, "ax", %progbits
     .align 2
@@ -689,6 +705,29 @@ normalise:
     adcs r0, r2
     movs r1, #1
     bics r0, r1
+    bx lr
+
+// uint32_t sf_clz(uint32_t a)
+routine sf_clz
+    movs r1, #28
+    lsrs r2, r0, #16
+    beq 1f
+    movs r0, r2
+    subs r1, #16
+1:
+    lsrs r2, r0, #8
+    beq 2f
+    movs r0, r2
+    subs r1, #8
+2:
+    lsrs r2, r0, #4
+    beq 3f
+    movs r0, r2
+    subs r1, #4
+3:
+    adr r2, zeros
+    ldrb r0, [r2, r0]
+    adds r0, r0, r1
     bx lr
     .align 2
 zeros:                          // before the first one of four bits

@@ -96,3 +96,7 @@ int32_t sf_to_i32(sf_float a) {
 uint32_t sf_to_u32(sf_float a) {
     return (uint32_t)number(a);
 }
+
+uint32_t sf_clz(uint32_t a) {
+    return a == 0 ? 32 : (uint32_t)__builtin_clz(a);
+}

@@ -133,6 +133,7 @@ REFERENCES: dict[str, Callable[[Words, Words], Words]] = {
     "sf_from_u32": lambda a, _b: canonical(a.astype(np.float32)),
     "sf_to_i32": to_integer(np.int32, -(2.0**31) - 1, 2.0**31),
     "sf_to_u32": to_integer(np.uint32, -1.0, 2.0**32),
+    "sf_clz": lambda a, _b: (32 - np.frexp(a.astype(np.float64))[1]).astype(np.uint32),
     "sf_from_f16": from_f16,
     "sf_to_f16": to_f16,
 }
@@ -141,7 +142,7 @@ RARE = {
     for name in ("add", "mul", "div", "sqrt", "lt", "gt", "le", "ge", "from_f16", "to_f16")
 }
 """The C part alone, which is right for usual operands as well."""
-PAIRED = tuple(name for name in REFERENCES | RARE if not re.match(r"sf_(sqrt|from|to)", name))
+PAIRED = tuple(name for name in REFERENCES | RARE if not re.match(r"sf_(sqrt|clz|from|to)", name))
 RANGES = {"sf_to_i32": (-(2.0**31) - 1, 2.0**31), "sf_to_u32": (-1.0, 2.0**32)}
 
 

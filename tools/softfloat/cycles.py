@@ -52,6 +52,7 @@ ORDINARY: dict[str, Callable[[np.random.Generator], Words]] = {
     "sf_from_u32": lambda rng: np.abs(whole(rng).view(np.int32)).view(np.uint32),
     "sf_to_i32": large,
     "sf_to_u32": lambda rng: large(rng) & np.uint32(0x7FFFFFFF),
+    "sf_clz": lambda rng: np.abs(whole(rng).view(np.int32)).view(np.uint32),
     "sf_from_f16": halves,
 }
 """Operands of the routines that do not get those of ``normal``."""

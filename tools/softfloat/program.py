@@ -52,6 +52,7 @@ LIBGCC = {
     "sf_from_u32": "__aeabi_ui2f",
     "sf_to_i32": "__aeabi_f2iz",
     "sf_to_u32": "__aeabi_f2uiz",
+    "sf_clz": "__clzsi2",
     "sf_from_f16": "__gnu_h2f_ieee",
     "sf_to_f16": "__gnu_f2h_ieee",
 }

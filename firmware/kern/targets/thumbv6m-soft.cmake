@@ -11,8 +11,8 @@ set(KERN_FLOAT_SOURCES ${KERN_DIR}/../softfloat/softfloat_armv6m.S ${KERN_DIR}/.
 # The compiler's float calls go to our routines: MicroPython's port wraps the usual ones to the boot ROM's, which flush denormals.
 set(KERN_FLOAT_CALLS fadd=add fsub=sub fmul=mul fdiv=div i2f=from_i32 ui2f=from_u32 f2iz=to_i32 f2uiz=to_u32
     fcmpeq=eq fcmplt=lt fcmple=le fcmpge=ge fcmpgt=gt fcmpun=unordered)
-set(KERN_REDEFINE --redefine-sym sqrtf=sf_sqrt)
-set(KERN_REDEFINE_LIBGCC --redefine-sym sqrtf=libgcc__ieee754_sqrtf)
+set(KERN_REDEFINE --redefine-sym sqrtf=sf_sqrt --redefine-sym __clzsi2=sf_clz)
+set(KERN_REDEFINE_LIBGCC --redefine-sym sqrtf=libgcc__ieee754_sqrtf --redefine-sym __clzsi2=libgcc__clzsi2)
 foreach(call ${KERN_FLOAT_CALLS})
     string(REGEX REPLACE "=.*" "" name ${call})
     string(REPLACE "=" "=sf_" call ${call})

@@ -51,21 +51,17 @@ static void import_call(void) {
     guard_trap(KERN_KERNEL_ERROR, (uintptr_t)__builtin_return_address(0));
 }
 
-// WAMR's own counts bit by bit. Few zeros are the common case: what is normalised is mostly a fraction near 1.
-static uint32 clz_i32(uint32 a) {
-    uint32 zeros = 0;
-    if (a >> 30 == 0) {
-        for (uint32 half = 16; half != 0; half >>= 1) {
-            if (a >> (32 - half) == 0) {
-                zeros += half;
-                a <<= half;
-            }
-        }
-        zeros += a == 0;
-    } else {
-        zeros = a >> 31 == 0;
-    }
-    return zeros;
+// WAMR's own count bit by bit.
+static uint32 ctz_i32(uint32 a) {
+    return a != 0 ? 31 - sf_clz(a & -a) : 32;
+}
+
+static uint64 clz_i64(uint64 a) {
+    return a >> 32 != 0 ? sf_clz((uint32)(a >> 32)) : 32 + sf_clz((uint32)a);
+}
+
+static uint64 ctz_i64(uint64 a) {
+    return (uint32)a != 0 ? ctz_i32((uint32)a) : 32 + ctz_i32((uint32)(a >> 32));
 }
 
 #define INTEGER_HELPER(name, type, op) \
@@ -73,20 +69,35 @@ static uint32 clz_i32(uint32 a) {
         return a op b; \
     }
 
-INTEGER_HELPER(i32_div_s, int32, /)
-INTEGER_HELPER(i32_div_u, uint32, /)
 INTEGER_HELPER(i32_rem_s, int32, %)
 INTEGER_HELPER(i32_rem_u, uint32, %)
-INTEGER_HELPER(i64_div_s, int64, /)
-INTEGER_HELPER(i64_div_u, uint64, /)
 INTEGER_HELPER(i64_rem_s, int64, %)
 INTEGER_HELPER(i64_rem_u, uint64, %)
 INTEGER_HELPER(i64_or, uint64, |)
 INTEGER_HELPER(i64_and, uint64, &)
+
+#ifdef __ARM_ARCH_6M__
+// These would only call functions of ARM's run-time ABI, which have the same arguments and result.
+#define i32_div_s __aeabi_idiv
+#define i32_div_u __aeabi_uidiv
+#define i64_div_s __aeabi_ldivmod
+#define i64_div_u __aeabi_uldivmod
+#define i64_mul __aeabi_lmul
+#define i64_shl __aeabi_llsl
+#define i64_shr_s __aeabi_lasr
+#define i64_shr_u __aeabi_llsr
+void i32_div_s(void), i32_div_u(void), i64_div_s(void), i64_div_u(void);
+void i64_mul(void), i64_shl(void), i64_shr_s(void), i64_shr_u(void);
+#else
+INTEGER_HELPER(i32_div_s, int32, /)
+INTEGER_HELPER(i32_div_u, uint32, /)
+INTEGER_HELPER(i64_div_s, int64, /)
+INTEGER_HELPER(i64_div_u, uint64, /)
 INTEGER_HELPER(i64_mul, uint64, *)
 INTEGER_HELPER(i64_shl, uint64, <<)
 INTEGER_HELPER(i64_shr_s, int64, >>)
 INTEGER_HELPER(i64_shr_u, uint64, >>)
+#endif
 
 // Where the target passes floats in registers of their own, so does AOT code, which has most operators in itself then.
 #if KERN_HARD_FLOATS
@@ -164,11 +175,11 @@ static const SymbolMap symbols[] = {
     SYMBOL("aot_intrinsic_u64_to_f32", FLOATS(f32_from_u64)),
     SYMBOL("aot_intrinsic_f32_to_i64", FLOATS(f32_to_i64)),
     SYMBOL("aot_intrinsic_f32_to_u64", FLOATS(f32_to_u64)),
-    SYMBOL("aot_intrinsic_clz_i32", clz_i32),
-    SYMBOL("aot_intrinsic_ctz_i32", aot_intrinsic_ctz_i32),
+    SYMBOL("aot_intrinsic_clz_i32", sf_clz),
+    SYMBOL("aot_intrinsic_ctz_i32", ctz_i32),
     SYMBOL("aot_intrinsic_popcnt_i32", aot_intrinsic_popcnt_i32),
-    SYMBOL("aot_intrinsic_clz_i64", aot_intrinsic_clz_i64),
-    SYMBOL("aot_intrinsic_ctz_i64", aot_intrinsic_ctz_i64),
+    SYMBOL("aot_intrinsic_clz_i64", clz_i64),
+    SYMBOL("aot_intrinsic_ctz_i64", ctz_i64),
     SYMBOL("aot_intrinsic_popcnt_i64", aot_intrinsic_popcnt_i64),
     SYMBOL("aot_intrinsic_i32_div_s", i32_div_s),
     SYMBOL("aot_intrinsic_i32_div_u", i32_div_u),
