@@ -314,6 +314,17 @@ def test_blocks_of_every_scale_are_unpacked_alike(both: Both, kernel_id: str, qu
     both.run(kernel_id, rows.reshape(16, 64, 64, -1) if kernel_id == "rope_q8" else rows)
 
 
+def test_every_product_of_a_scale_and_a_quant_is_numpys(both: Both) -> None:
+    scales = np.arange(65536, dtype=np.uint16)[:, None]
+    of_q8 = [(quants, quants) for quants in np.arange(-128, 128, dtype=np.int8).reshape(8, 32)]
+    of_q4 = (np.arange(16, dtype=np.uint8) * 17, np.tile(np.arange(-8, 8), 2))  # each in both halves of its byte
+    for kernel_id, (stored, quants) in [*(("kv_unpack_q8", each) for each in of_q8), ("kv_unpack_q4", of_q4)]:
+        rows = np.hstack([scales.view(np.uint8), np.tile(stored.view(np.uint8), (65536, 1))])
+        with np.errstate(invalid="ignore"):
+            products = scales.view(np.float16).astype(np.float32) * quants.astype(np.float32)
+        assert np.array_equal(bits(both.run(kernel_id, rows)), bits(products))
+
+
 # ---- rope ----------------------------------------------------------------------------------------
 
 

@@ -63,11 +63,14 @@ extern uint8_t *kernel_native_base;
 // whole kernel needs later is in them, and a board has few.
 #define KERNEL_LOOP static __attribute__((noinline, unused))
 
-// Before a loop: clang leaves it as it is. wamrc can count more of such loops, and then checks their accesses at once.
+// Before a loop: clang leaves it as it is, or unrolls all of it. wamrc checks the accesses of an innermost loop at once
+// if it can count the loop's rounds.
 #ifdef __clang__
 #define KERNEL_ROLLED _Pragma("clang loop unroll(disable)")
+#define KERNEL_UNROLLED _Pragma("clang loop unroll(full)")
 #else
 #define KERNEL_ROLLED
+#define KERNEL_UNROLLED
 #endif
 
 // Keeps a compiler from computing both sides of a branch to choose one of two results, where one side is a soft float.

@@ -22,93 +22,108 @@ KERNEL_LOOP void f16_store_row(uint16_t *stored, const float *row, uint32_t coun
 
 // ---- from blocks ----
 
-// A finite scale taken apart, so that its product with a quant of 8 bits takes no float arithmetic: such a product is
-// exact, and normal in f32.
-struct block_scale {
-    uint32_t sign;
-    uint32_t mantissa;
-    uint32_t exponent; // of a product whose leading bit is bit 17, biased as in an f32
+// The product of a finite scale with a quant of 8 bits is exact, and 0 or normal in f32. Here it takes no float
+// arithmetic and no branch, nor are zeros counted, which is a call where a processor cannot: scale and quant are
+// normalised each by itself, so all that their product may need is a shift by one.
+
+// Parts of a quant: its magnitude, shifted so that the leading bit is bit 15; its sign, bit 8; its exponent, at bit 0.
+#define QUANT_EXPONENT(magnitude) \
+    (((magnitude) > 1) + ((magnitude) > 3) + ((magnitude) > 7) + ((magnitude) > 15) + ((magnitude) > 31) \
+     + ((magnitude) > 63) + ((magnitude) > 127))
+#define QUANT(sign, magnitude) \
+    ((magnitude) << (15 - QUANT_EXPONENT(magnitude)) | (sign) << 8 | QUANT_EXPONENT(magnitude))
+#define QUANTS_4(sign, first, step) \
+    QUANT(sign, first), QUANT(sign, first + step), QUANT(sign, first + 2 * step), QUANT(sign, first + 3 * step)
+#define QUANTS_16(sign, first, step) \
+    QUANTS_4(sign, first, step), QUANTS_4(sign, first + 4 * step, step), QUANTS_4(sign, first + 8 * step, step), \
+        QUANTS_4(sign, first + 12 * step, step)
+
+// Of every byte.
+static const uint16_t quant_parts[256] = {
+    QUANTS_16(0, 0, 1),    QUANTS_16(0, 16, 1),   QUANTS_16(0, 32, 1),  QUANTS_16(0, 48, 1),
+    QUANTS_16(0, 64, 1),   QUANTS_16(0, 80, 1),   QUANTS_16(0, 96, 1),  QUANTS_16(0, 112, 1),
+    QUANTS_16(1, 128, -1), QUANTS_16(1, 112, -1), QUANTS_16(1, 96, -1), QUANTS_16(1, 80, -1),
+    QUANTS_16(1, 64, -1),  QUANTS_16(1, 48, -1),  QUANTS_16(1, 32, -1), QUANTS_16(1, 16, -1),
 };
 
-static inline struct block_scale block_scale_of(uint32_t half) {
-    uint32_t biased = half >> 10 & 0x1f;
-    return (struct block_scale){
-        .sign = (half & 0x8000) << 16,
-        .mantissa = (half & 0x3ff) | (biased != 0 ? 0x400 : 0),
-        .exponent = (biased != 0 ? biased : 1) + 127 - 25 + 17,
-    };
+// Read at run time: LLVM adds an address that it does not know to linear memory's base before a loop, one that it knows
+// at each access.
+static const uint16_t *const volatile quant_table = quant_parts;
+
+// Of the magnitude of a scale, which is finite and not 0.
+struct block_scale {
+    uint32_t mantissa; // its leading bit is bit 17
+    uint32_t exponent; // biased as in an f32, less one, which the leading bit of a fraction adds
+};
+
+static inline struct block_scale block_scale_of(uint32_t magnitude) {
+    return (struct block_scale){((magnitude & 0x7fffff) | 0x800000) >> 6, (magnitude >> 23) - 1};
 }
 
-static inline float block_element(struct block_scale scale, int32_t quant) {
-    uint32_t sign = scale.sign ^ ((uint32_t)quant & 0x80000000);
-    uint32_t value = scale.mantissa * (uint32_t)(quant < 0 ? -quant : quant) << 6;
-    uint32_t exponent = scale.exponent;
-    if (value == 0) {
-        return float_from_bits(sign);
-    }
-    // No loop, so that the loop around it is an innermost one; and to count zeros is a call where a processor cannot.
-    if (value < 1u << 20) {
-        value <<= 4;
-        exponent -= 4;
-        if (value < 1u << 16) {
-            value <<= 8;
-            exponent -= 8;
-        }
-        if (value < 1u << 20) {
-            value <<= 4;
-            exponent -= 4;
-        }
-    }
-    if (value < 1u << 22) {
-        value <<= 2;
-        exponent -= 2;
-    }
-    if (value < 1u << 23) {
-        value <<= 1;
-        exponent--;
-    }
-    return float_from_bits(sign + (exponent << 23) + (value & 0x7fffff));
+// The product of the magnitude with a quant. Had the scale been 0, only the sign is right.
+static inline float block_element(struct block_scale scale, uint32_t parts) {
+    uint32_t fraction = scale.mantissa * (parts >> 9); // its leading bit is bit 23 or 24, or it is 0
+    uint32_t carry = fraction >> 24;
+    fraction >>= carry;
+    uint32_t exponent = (fraction >> 23) * scale.exponent + parts + carry; // with the sign, and more bits above
+    return float_from_bits((exponent << 23) + fraction);
 }
 
-static inline bool block_scale_is_finite(uint32_t half) {
-    return (half & F16_INFINITE) != F16_INFINITE;
+// From products with a scale's magnitude to those with the scale.
+KERNEL_LOOP void q8_correct(float row[BLOCK], uint32_t kept, uint32_t sign) {
+    for (uint32_t j = 0; j < BLOCK; j++) {
+        row[j] = float_from_bits((float_bits(row[j]) & kept) ^ sign);
+    }
 }
 
 KERNEL_LOOP void q8_load_row(float *row, const struct q8_block *blocks, uint32_t count) {
-    for (; count != 0; count -= BLOCK, blocks++) {
-        struct block_scale scale = block_scale_of(blocks->scale);
-        if (block_scale_is_finite(blocks->scale)) {
+    const uint16_t *table = quant_table;
+    for (uint32_t left = count / BLOCK; left != 0; left--, blocks++, row += BLOCK) {
+        float scale = float_from_f16(blocks->scale);
+        uint32_t sign = float_bits(scale) & 0x80000000;
+        uint32_t magnitude = float_bits(scale) ^ sign;
+        if (magnitude >= 0x7f800000) {
             for (uint32_t j = 0; j < BLOCK; j++) {
-                *row++ = block_element(scale, blocks->quants[j]);
+                row[j] = scale * (float)blocks->quants[j];
             }
-        } else {
-            for (uint32_t j = 0; j < BLOCK; j++) {
-                *row++ = float_from_f16(blocks->scale) * (float)blocks->quants[j];
-            }
+            continue;
+        }
+        struct block_scale parts = block_scale_of(magnitude);
+        for (uint32_t j = 0; j < BLOCK; j++) {
+            row[j] = block_element(parts, table[(uint8_t)blocks->quants[j]]);
+        }
+        if ((int32_t)float_bits(scale) <= 0) {
+            q8_correct(row, magnitude == 0 ? 0x80000000 : 0xffffffff, sign);
         }
     }
 }
 
 // The 16 values that an element of a block may have.
 static inline void q4_values(float values[16], uint32_t half) {
-    struct block_scale scale = block_scale_of(half);
-    bool finite = block_scale_is_finite(half);
-    for (int32_t quant = 0; quant <= 8; quant++) {
-        float value = finite ? block_element(scale, quant) : float_from_f16(half) * (float)quant;
-        values[8 - quant] = float_from_bits(float_bits(value) ^ 0x80000000);
+    float scale = float_from_f16(half);
+    uint32_t sign = float_bits(scale) & 0x80000000;
+    uint32_t magnitude = float_bits(scale) ^ sign;
+    bool ordinary = magnitude - 1 < 0x7f800000 - 1;
+    struct block_scale parts = block_scale_of(magnitude);
+    for (uint32_t quant = 0; quant <= 8; quant++) {
+        uint32_t value = ordinary ? float_bits(block_element(parts, quant_parts[quant])) ^ sign
+                                  : float_bits(scale * (float)quant);
+        values[8 - quant] = float_from_bits(value ^ 0x80000000);
         if (quant < 8) {
-            values[8 + quant] = value; // of 0, this one
+            values[8 + quant] = float_from_bits(value); // of 0, this one
         }
     }
 }
 
 KERNEL_LOOP void q4_load_row(float *row, const struct q4_block *blocks, uint32_t count) {
     float values[16];
-    for (; count != 0; count -= BLOCK, blocks++, row += BLOCK) {
+    for (uint32_t left = count / BLOCK; left != 0; left--, blocks++, row += BLOCK) {
         q4_values(values, blocks->scale);
+        KERNEL_UNROLLED
         for (uint32_t j = 0; j < BLOCK / 2; j++) {
-            row[j] = values[blocks->quants[j] & 15];
-            row[j + BLOCK / 2] = values[blocks->quants[j] >> 4];
+            uint32_t pair = blocks->quants[j];
+            row[j] = values[pair & 15];
+            row[j + BLOCK / 2] = values[pair >> 4];
         }
     }
 }
