@@ -37,6 +37,9 @@ def test_bench_measures_every_kernel_and_puts_the_pack_back(cli: RunHost, emulat
         assert kernel["native"] > 0
         assert kernel["native_libgcc"] > 0
         assert kernel["aot_over_native"] == pytest.approx(kernel["aot"] / kernel["native"])
+        if kernel["id"].endswith(("_f32", "_f16")):
+            assert kernel["aot_over_native_libgcc"] <= 0.5, "docs/kernels.md, Speed on a board"
+        assert kernel["aot_over_native"] <= 1.15, "docs/kernels.md, Speed on a board"
     in_python = {kernel["id"]: kernel for kernel in told["kernels"] if kernel["micropython"] is not None}
     assert list(in_python) == ["rope_f32", "rmsnorm_f32", "swiglu_f32"]
     for kernel in in_python.values():
