@@ -48,7 +48,9 @@ def dequantize(stored: Bytes, dtype: DType) -> F32:
 
 def elements(stored: NDArray[Any], dtype: DType) -> NDArray[np.float64]:
     """The elements of an array of any ``dtype``, in float64."""
-    return (dequantize(stored, dtype) if dtype.block > 1 else stored).astype(np.float64)
+    values = dequantize(stored, dtype) if dtype.block > 1 else stored
+    with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
+        return values.astype(np.float64)
 
 
 def _q8(blocks: F32) -> tuple[F32, Bytes]:

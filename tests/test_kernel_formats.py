@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import warnings
 from typing import Any
 
 import gguf
@@ -196,3 +197,11 @@ def test_a_tail_block_is_refused_by_name(runtime: Runtime, kernel_id: str) -> No
     )
     with pytest.raises(ValueError, match=rf"{kernel_id}.*(48|{x.dtype.size + 8}).*multiple of (32|{x.dtype.size})"):
         runtime.run(kernel_id, bytes_or_floats)
+
+
+def test_elements_of_signalling_nans_are_nans_without_a_warning() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for bits, name in ((np.array([0x7D01, 0xFC01], np.uint16), "f16"), (np.array([0x7F800001], np.uint32), "f32")):
+            floats = bits.view({"f16": np.float16, "f32": np.float32}[name])
+            assert np.isnan(formats.elements(floats, DTYPES[name])).all()
