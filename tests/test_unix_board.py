@@ -67,7 +67,7 @@ def test_deadlines_and_signals_at_any_instruction_spoil_nothing(process: Program
 
 
 def test_a_busy_computer_ends_no_call_early(process: ProgramBoard, faulty: Board) -> None:
-    """A call that needs two thirds of its deadline has it, though it takes twice as long by the clock."""
+    """A call that needs two thirds of its deadline has it, though by the clock it takes longer than the deadline."""
     assert process.pid is not None
     faulty.exec(
         "import kern, time\n"
@@ -83,13 +83,16 @@ def test_a_busy_computer_ends_no_call_early(process: ProgramBoard, faulty: Board
     with busy(min(cores), 3):
         os.sched_setaffinity(process.pid, {min(cores)})
         try:
-            used, took = faulty.eval("timed(n)", 30)
+            for _ in range(20):  # a process that has slept may have the core for itself at first
+                used, took = faulty.eval("timed(n)", 30)
+                if took > 110_000:
+                    break
             with pytest.raises(errors.EpochDeadline):
                 faulty.run("spin", [X], {"arg": 1})
         finally:
             os.sched_setaffinity(process.pid, cores)
     assert 50_000_000 < used < 100_000_000
-    assert took > 120_000
+    assert took > 110_000, "the computer was not busy"
 
 
 @contextmanager
