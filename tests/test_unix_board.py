@@ -97,8 +97,9 @@ def test_a_busy_computer_ends_no_call_early(process: ProgramBoard, faulty: Board
 
 @contextmanager
 def busy(core: int, count: int) -> Iterator[None]:
-    """So many processes that use all they get of that core."""
-    children = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(count)]
+    """So many processes that use all they get of that core, each in a session of its own: a session has one share."""
+    command = ["sh", "-c", "while :; do :; done"]
+    children = [subprocess.Popen(command, start_new_session=True) for _ in range(count)]
     try:
         for child in children:
             os.sched_setaffinity(child.pid, {core})
