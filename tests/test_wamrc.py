@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import re
 import stat
-import struct
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import wasmtime
+from conftest import ROOT
 
 from host import boards, parts, wamrc_build
 from host.errors import PartMissing
+
+sys.path.insert(0, str(ROOT / "tools" / "bounds"))
+
+from aot_machine import sections
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -230,7 +235,7 @@ def test_code_for_a_board_needs_no_relocation(wamrc: Run, name: str, tmp_path: P
     (tmp_path / "sum.wasm").write_bytes(WASM)
     result = wamrc(*boards.load(name).wamrc.flags, "-o", "sum.aot", "sum.wasm", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    relocations = aot_sections((tmp_path / "sum.aot").read_bytes())[5]
+    relocations = dict(sections((tmp_path / "sum.aot").read_bytes()))[5]
     assert relocations == bytes(12), "no symbols, no names, no groups"
 
 
@@ -256,7 +261,7 @@ def test_signs_constants_and_literals_need_no_relocation(wamrc: Run, flags: str,
         *flags.split(), "--xip", "--disable-simd", "--bounds-checks=1", "-o", "signs.aot", "signs.wasm", cwd=tmp_path
     )
     assert result.returncode == 0, result.stderr
-    assert aot_sections((tmp_path / "signs.aot").read_bytes())[5] == bytes(12), "no symbols, no names, no groups"
+    assert dict(sections((tmp_path / "signs.aot").read_bytes()))[5] == bytes(12), "no symbols, no names, no groups"
 
 
 def test_edges_from_one_block_bring_one_constant(wamrc: Run, tmp_path: Path) -> None:
@@ -309,16 +314,6 @@ def test_a_branch_to_an_empty_loop_without_end_compiles(wamrc: Run, tmp_path: Pa
     )
     result = wamrc(*boards.load("rpi_pico").wamrc.flags, "-o", "endless.aot", "endless.wasm", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-
-
-def aot_sections(data: bytes) -> dict[int, bytes]:
-    """Section id → body of an AOT file: after magic and version, each has id and size, aligned to 4 bytes."""
-    sections, offset = {}, 8
-    while offset + 8 <= len(data):
-        kind, size = struct.unpack_from("<II", data, offset)
-        sections[kind] = data[offset + 8 : offset + 8 + size]
-        offset = (offset + 8 + size + 3) & ~3
-    return sections
 
 
 # ---- which wamrc
