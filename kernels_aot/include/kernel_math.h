@@ -55,12 +55,6 @@ static inline float float_from_normal(uint32_t sign, uint32_t value, int32_t exp
     return float_from_bits(sign + ((uint32_t)(biased - 1) << 23) + (value >> 8) + (value >> 7 & 1));
 }
 
-// The same for any value but 0.
-static inline float float_from_parts(uint32_t sign, uint32_t value, int32_t exponent) {
-    int32_t zeros = __builtin_clz(value);
-    return float_from_normal(sign, value << zeros, exponent - zeros);
-}
-
 // The same for a value from 2^29 on; to count zeros is a call where a processor cannot.
 static inline float float_from_high_parts(uint32_t sign, uint32_t value, int32_t exponent) {
     while (value >> 31 == 0) {
